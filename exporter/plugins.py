@@ -1,0 +1,64 @@
+"""Who exists, without waking them: built-in sources, probes and families by name, others by entry point.
+
+A new source, probe or family is one new file and one line here.  Nothing is imported before a config names it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+SOURCES = {
+    "files": "exporter.sources.files:Files",
+    "sql": "exporter.sources.sql:Sql",
+    "http": "exporter.sources.http:Http",
+}
+FORMATS = {
+    "jsonl": "exporter.sources.formats.jsonl:JsonLines",
+    "csv": "exporter.sources.formats.csv:Csv",
+    "parquet": "exporter.sources.formats.parquet:Parquet",
+    "numpy": "exporter.sources.formats.numpy:NumPy",
+}
+FAMILIES = {
+    "traffic": "exporter.families.traffic:TrafficFamily",
+    "latency": "exporter.families.latency:Latency",
+    "quality": "exporter.families.quality:Quality",
+    "delay": "exporter.families.delay:LabelDelay",
+}
+GROUPS = {
+    "model_exporter.sources": SOURCES,
+    "model_exporter.formats": FORMATS,
+    "model_exporter.families": FAMILIES,
+}
+
+
+def names(group: str) -> list[str]:
+    """All known names of a *group*, built-ins first."""
+    built_in = list(GROUPS[group])
+    return built_in + sorted({point.name for point in entry_points(group=group)} - set(built_in))
+
+
+def load(group: str, name: str) -> Any:
+    """The class behind *name*; raises LookupError for a name that nobody registered."""
+    target = GROUPS[group].get(name)
+    if target is not None:
+        module, _, attribute = target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    for point in entry_points(group=group, name=name):
+        return point.load()
+    raise LookupError(name)
+
+
+def sources() -> list[str]:
+    return names("model_exporter.sources")
+
+
+def source(name: str) -> Any:
+    """The source class called *name*; its `Config` says what the config may hold."""
+    return load("model_exporter.sources", name)
+
+
+def families() -> list[Any]:
+    """All family classes, in the order of the catalogue."""
+    return [load("model_exporter.families", name) for name in names("model_exporter.families")]
