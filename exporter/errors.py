@@ -8,6 +8,7 @@
     │   ├── SourceTimeout         the deadline passed before an answer
     │   └── SourceDataError       an answer that cannot be read at all: truncated Parquet, no JSON
     ├── FamilyError           a metric family broke its contract
+    ├── ListenError           the web address cannot be listened on
     └── StateError            the state folder cannot be used
         ├── StateLocked           another exporter uses it
         └── StateVersion          written by a newer version
@@ -72,6 +73,10 @@ class SourceDataError(SourceError):
 
 class FamilyError(ExporterError):
     """A metric family returned something that its contract forbids."""
+
+
+class ListenError(ExporterError):
+    """The web address is malformed, taken or not of this machine; the message says what to do."""
 
 
 class StateError(ExporterError):
