@@ -263,6 +263,50 @@ class Scored:
         return len(self.sign)
 
 
+# --- what is remembered --------------------------------------------------------------------------
+
+RECORD = np.dtype(
+    [
+        ("key", "<u8", (2,)),
+        ("time", "<f8"),
+        ("score", "<f8"),
+        ("label_time", "<f8"),
+        ("confirmed", "<f4"),
+        ("group", "<u2"),
+        ("predicted", "<u2"),
+        ("actual", "<u2"),
+    ]
+)
+"""50 bytes by which a prediction is remembered, and the label that it was last given.
+
+`confirmed` is how many seconds after `label_time` the same label was last repeated: a different label must be
+newer than that to count as a correction.
+"""
+
+UNKNOWN = 0xFFFF
+"""The class code, in a record, of a prediction that has no label yet."""
+
+CHANGE = np.dtype([("slot", "<i8"), ("label_time", "<f8"), ("confirmed", "<f4"), ("actual", "<u2")])
+"""A label set in the record at `slot`; absolute, so that doing it twice does no harm."""
+
+
+class Remembered(Protocol):
+    """Records by key, as the join needs them; implemented by `state.Table`."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def find(self, keys: Keys) -> NDArray[np.int64]: ...
+
+    def append(self, records: NDArray[np.void]) -> NDArray[np.int64]: ...
+
+    def read(self, slots: NDArray[np.int64]) -> NDArray[np.void]: ...
+
+    def relabel(self, change: NDArray[np.void]) -> None: ...
+
+    def forget(self, before: float, most: int) -> list[tuple[NDArray[np.void], bool]]: ...
+
+
 # --- metrics -------------------------------------------------------------------------------------
 
 

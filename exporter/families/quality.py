@@ -1,0 +1,173 @@
+"""Accuracy, precision, recall and F1 from one matrix of counts: actual class by predicted class.
+
+Definitions are scikit-learn's (User Guide 3.4.4, `precision_recall_fscore_support`): per class against the rest,
+averaged as `binary` (the positive class alone), `micro`, `macro` or `weighted` by support, over the classes that
+occur in the window.  Where scikit-learn warns that a value is ill-defined and answers 0, ours is undefined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Scored, Series
+
+OUTCOMES = ("tp", "fp", "fn", "tn")
+MEASURES = ("precision", "recall", "f1")
+OTHER = "other"
+
+_UNDEFINED = float("nan")
+
+
+def _twin(name: str, help_: str, labels: tuple[str, ...]) -> tuple[MetricSpec, MetricSpec]:
+    """A counter and the counter of what corrected labels took back from it."""
+    back = f"What corrected labels took back from {name}: subtract its increase."
+    retracted = name.removesuffix("_total") + "_retracted_total"
+    return MetricSpec(name, "counter", help_, labels), MetricSpec(retracted, "counter", back, labels)
+
+
+def _gauge(measure: str, formula: str) -> MetricSpec:
+    text = f"{formula}, over the labelled predictions whose label falls into the window; computed each cycle."
+    return MetricSpec(f"model_{measure}_ratio", "gauge", text, ("window", "average"))
+
+
+class Quality:
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        *_twin("model_labelled_predictions_total", "Predictions that met their label, right or wrong.", ("correct",)),
+        *_twin(
+            "model_outcomes_total",
+            "Labelled predictions by outcome, for every class against the rest: tp, fp, fn, tn.",
+            ("class", "outcome"),
+        ),
+        *_twin("model_confusion_total", "Labelled predictions by actual and predicted class.", ("actual", "predicted")),
+        MetricSpec("model_class_info", "gauge", "Known classes; positive says which one binary measures are about.",
+                   ("class", "positive")),
+        MetricSpec("model_accuracy_ratio", "gauge", "Share of right predictions among the labelled ones whose label "
+                   "falls into the window; computed each cycle.", ("window",)),
+        _gauge("precision", "tp / (tp + fp)"),
+        _gauge("recall", "tp / (tp + fn)"),
+        _gauge("f1", "2 tp / (2 tp + fp + fn)"),
+        MetricSpec("model_window_labelled_predictions", "gauge", "Labelled predictions inside the window: what the "
+                   "ratios of that window rest on.", ("window",)),
+    )  # fmt: skip
+    feed: ClassVar[Literal["traffic", "scored"]] = "scored"
+    windowed: ClassVar[bool] = True
+
+    def __init__(self, model: ModelSpec) -> None:
+        self.classes = model.capacity
+        self.size = self.classes**2
+        self.positive = model.positive
+        self.shown = model.confusion_classes
+        binary = ("binary",) if model.task == "binary" else ()
+        self.averages = (*binary, "micro", "macro", "weighted")
+
+    def cells(self, rows: Scored) -> Cells:
+        local = rows.actual.astype(np.int64) * self.classes + rows.predicted
+        return Cells(row=np.arange(len(rows)), local=local)
+
+    # --- counters --------------------------------------------------------------------------------
+
+    def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
+        classes = names["class"]
+        shown = self._shown(classes)
+        labels = [
+            ("model_labelled_predictions", [(("correct", word),) for word in ("true", "false")]),
+            ("model_outcomes", [(("class", c), ("outcome", o)) for c in classes for o in OUTCOMES]),
+            ("model_confusion", [(("actual", a), ("predicted", p)) for a in shown for p in shown]),
+        ]
+        counters = [
+            Series(f"{name}{kind}_total", pairs)
+            for name, all_pairs in labels
+            for kind in ("", "_retracted")
+            for pairs in all_pairs
+        ]
+        positive = self.positive if "binary" in self.averages else None
+        infos = [(("class", c), ("positive", "true" if c == positive else "false")) for c in classes]
+        return counters + [Series("model_class_info", pairs) for pairs in infos]
+
+    def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
+        classes = len(names["class"])
+        sides = [self._matrix(side, classes) for side in (added, retracted)]
+        parts = [_correct(side) for side in sides]
+        parts += [_outcomes(side) for side in sides]
+        parts += [self._folded(side) for side in sides]
+        return [*(value for part in parts for value in part.tolist()), *[1] * classes]
+
+    def _shown(self, classes: Sequence[str]) -> list[str]:
+        return list(classes) if len(classes) <= self.shown else [*classes[: self.shown], OTHER]
+
+    def _folded(self, matrix: Floats) -> Floats:
+        """The confusion matrix with all classes beyond the shown ones added up into one."""
+        if len(matrix) > self.shown:
+            edges = np.arange(self.shown + 1)
+            matrix = np.add.reduceat(np.add.reduceat(matrix, edges, axis=0), edges, axis=1)
+        return matrix.ravel()
+
+    def _matrix(self, sums: Floats, classes: int) -> Floats:
+        return sums.reshape(self.classes, self.classes)[:classes, :classes]
+
+    # --- gauges ----------------------------------------------------------------------------------
+
+    def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
+        del names
+        averaged = [
+            Series(f"model_{measure}_ratio", (("average", average),))
+            for measure in MEASURES
+            for average in self.averages
+        ]
+        return [Series("model_window_labelled_predictions"), Series("model_accuracy_ratio"), *averaged]
+
+    def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
+        classes = names["class"]
+        matrix = self._matrix(counts, len(classes))
+        total = float(matrix.sum())
+        if not total:
+            return [0, *[_UNDEFINED] * (1 + len(MEASURES) * len(self.averages))]
+        hit, predicted, actual = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
+        accuracy = float(hit.sum()) / total
+        here = (predicted + actual) > 0
+        per_class = {
+            "precision": (hit, predicted),
+            "recall": (hit, actual),
+            "f1": (2 * hit, predicted + actual),
+        }
+        averaged = []
+        for upper, lower in per_class.values():
+            for average in self.averages:
+                if average == "binary":
+                    averaged.append(self._of_positive(classes, upper, lower))
+                elif average == "micro":
+                    averaged.append(accuracy)
+                else:
+                    weights = actual[here] if average == "weighted" else None
+                    averaged.append(_mean(upper[here], lower[here], weights))
+        return [total, accuracy, *averaged]
+
+    def _of_positive(self, classes: Sequence[str], upper: Floats, lower: Floats) -> float:
+        if self.positive not in classes:
+            return _UNDEFINED
+        at = classes.index(self.positive)
+        return float(upper[at] / lower[at]) if lower[at] else _UNDEFINED
+
+
+def _mean(upper: Floats, lower: Floats, weights: Floats | None) -> float:
+    """The mean of upper / lower over classes; undefined as soon as it is for one class."""
+    if not lower.all():
+        return _UNDEFINED
+    ratio = upper / lower
+    return float(ratio.mean() if weights is None else ratio @ weights / weights.sum())
+
+
+def _correct(matrix: Floats) -> Floats:
+    hit = matrix.trace()
+    return np.array([hit, matrix.sum() - hit])
+
+
+def _outcomes(matrix: Floats) -> Floats:
+    """tp, fp, fn and tn of every class, flat."""
+    hit = matrix.diagonal()
+    false_positive, false_negative = matrix.sum(axis=0) - hit, matrix.sum(axis=1) - hit
+    rest = matrix.sum() - hit - false_positive - false_negative
+    return np.stack([hit, false_positive, false_negative, rest], axis=1).ravel()

@@ -1,0 +1,59 @@
+"""Predictions as they are made, labelled or not: how many of which class, and how many failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
+
+ERRORS = 32
+"""How many error reasons of a model are told apart; later ones count as `other`."""
+
+
+class TrafficFamily:
+    specs: ClassVar[tuple[MetricSpec, ...]] = (
+        MetricSpec(
+            "model_predictions_total",
+            "counter",
+            "Predictions read, by predicted class; all that were made, with or without a label.",
+            ("predicted",),
+        ),
+        MetricSpec(
+            "model_prediction_errors_total",
+            "counter",
+            "Predictions that failed, by the reason that the log gives; not among model_predictions_total.",
+            ("reason",),
+        ),
+    )
+    feed: ClassVar[Literal["traffic", "scored"]] = "traffic"
+    windowed: ClassVar[bool] = False
+
+    def __init__(self, model: ModelSpec) -> None:
+        self.classes = model.capacity
+        self.size = self.classes + ERRORS
+
+    def cells(self, rows: Traffic) -> Cells:
+        failed = rows.error >= 0
+        local = np.where(failed, self.classes + rows.error, rows.predicted).astype(np.int64)
+        return Cells(row=np.arange(len(rows)), local=local)
+
+    def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
+        made = [Series("model_predictions_total", (("predicted", name),)) for name in names["class"]]
+        failed = [Series("model_prediction_errors_total", (("reason", name),)) for name in names["error"]]
+        return made + failed
+
+    def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
+        del retracted  # a prediction is never taken back
+        failed = added[self.classes : self.classes + len(names["error"])]
+        return [*added[: len(names["class"])].tolist(), *failed.tolist()]
+
+    def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
+        del names
+        return []
+
+    def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
+        del names, counts
+        return []

@@ -1,0 +1,149 @@
+"""One segment of remembered rows: a fixed-size record log and a hash index over it, both memory-mapped.
+
+The log is append-only, the index an open-addressing table of 64-bit entries `fingerprint << 32 | row + 1` with
+linear probing, at most 60 % full.  All operations are vectorised over whole batches: about ten array operations
+for 10,000 keys, whatever the size of the segment.
+
+The index holds nothing that the log does not, so that it can be rebuilt; entries of rows that were never committed
+can simply be zeroed, because they were inserted after all committed ones and no committed probe path crosses them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.contracts import RECORD, Keys
+
+LOAD = 0.6
+_LOW = np.uint64(0xFFFFFFFF)
+_HIGH = np.uint64(32)
+_CHUNK = 65_536
+
+
+class Segment:
+    """Rows `first .. first + rows` of a table; `capacity` is the size of the index, a power of two."""
+
+    def __init__(self, folder: Path | None, first: int, capacity: int, rows: int = 0, newest: float = -np.inf) -> None:
+        self.folder = folder
+        self.first = first
+        self.capacity = capacity
+        self.rows = rows
+        self.newest = newest
+        self.log = _array(self.log_path, RECORD, self.limit)
+        self.index = _array(self.index_path, np.dtype("<u8"), capacity)
+
+    @property
+    def limit(self) -> int:
+        """How many rows fit before the index is too full."""
+        return int(self.capacity * LOAD)
+
+    @property
+    def log_path(self) -> Path | None:
+        return self.folder / f"{self.first:012d}.rows" if self.folder else None
+
+    @property
+    def index_path(self) -> Path | None:
+        return self.folder / f"{self.first:012d}.{self.capacity}.index" if self.folder else None
+
+    def find(self, keys: Keys) -> NDArray[np.int64]:
+        """Row number of every key, -1 where it is not here; shape (n,)."""
+        out = np.full(len(keys), -1, np.int64)
+        if not self.rows:
+            return out
+        high, low = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
+        mask = np.uint64(self.capacity - 1)
+        at, fingerprint, todo = high & mask, low >> _HIGH, np.arange(len(keys))
+        stored = self.log["key"]
+        while len(todo):
+            entry = self.index[at]
+            ahead = entry != 0
+            near = np.flatnonzero(ahead & ((entry >> _HIGH) == fingerprint))
+            if len(near):
+                row = (entry[near] & _LOW).astype(np.int64) - 1
+                who = todo[near]
+                found = stored[np.minimum(row, self.rows - 1)]
+                same = (found[:, 0] == high[who]) & (found[:, 1] == low[who]) & (row < self.rows)
+                out[who[same]] = row[same]
+                ahead[near[same]] = False
+            left = np.flatnonzero(ahead)
+            at, fingerprint, todo = (at[left] + np.uint64(1)) & mask, fingerprint[left], todo[left]
+        return out
+
+    def append(self, records: NDArray[np.void]) -> NDArray[np.int64]:
+        """Store *records* (dtype RECORD, keys distinct and not here yet) and return their row numbers."""
+        start, end = self.rows, self.rows + len(records)
+        self.log[start:end] = records
+        self._insert(records["key"], start)
+        self.rows = end
+        self.newest = max(self.newest, float(records["time"].max()))
+        return np.arange(start, end)
+
+    def _insert(self, keys: Keys, start: int) -> None:
+        mask = np.uint64(self.capacity - 1)
+        at = keys[:, 0] & mask
+        entry = ((keys[:, 1] >> _HIGH) << _HIGH) | np.arange(start + 1, start + 1 + len(keys), dtype=np.uint64)
+        while len(at):
+            # All rows claim the free places at once; whoever finds another's claim there goes on to the next.
+            free = self.index[at] == 0
+            self.index[at[free]] = entry[free]
+            lost = np.flatnonzero(self.index[at] != entry)
+            at, entry = (at[lost] + np.uint64(1)) & mask, entry[lost]
+
+    def reindex(self, committed: int) -> None:
+        """Build the index anew from the log: committed rows first, so that later ones can be undone."""
+        self.index[:] = 0
+        for start, stop in ((0, min(committed, self.rows)), (committed, self.rows)):
+            for at in range(start, stop, _CHUNK):
+                self._insert(self.log["key"][at : min(at + _CHUNK, stop)], at)
+
+    def undo(self, committed: int) -> None:
+        """Forget index entries of rows from *committed* on: they were written, but never committed."""
+        for at in range(0, self.capacity, 1 << 20):
+            part = self.index[at : at + (1 << 20)]
+            part[(part & _LOW) > committed] = 0
+
+    def grow(self, capacity: int, committed: int) -> Path | None:
+        """Make room for more rows; returns the old index file, to be removed once the change is committed."""
+        old_path, old_rows = self.index_path, self.log
+        self.capacity = capacity
+        if self.folder is None:
+            self.log = _array(None, RECORD, self.limit)
+            self.log[: self.rows] = old_rows[: self.rows]
+        else:
+            self.log = _array(self.log_path, RECORD, self.limit)
+        self.index = _array(self.index_path, np.dtype("<u8"), capacity)
+        self.reindex(committed)
+        return old_path
+
+    def flush(self, start: int, stop: int) -> None:
+        """Make log rows *start* to *stop* durable."""
+        base = _mapping(self.log)
+        if base is not None and stop > start:
+            begin = start * RECORD.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+            base.flush(begin, min(stop * RECORD.itemsize, len(base)) - begin)
+
+    def paths(self) -> list[Path]:
+        return [path for path in (self.log_path, self.index_path) if path]
+
+
+def _array(path: Path | None, dtype: np.dtype, size: int) -> NDArray:
+    """A zeroed or existing array; its blocks are reserved, so that a full disk is an error now and no SIGBUS later."""
+    if path is None:
+        return np.zeros(size, dtype)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        length = size * dtype.itemsize
+        if os.fstat(handle).st_size < length:
+            os.posix_fallocate(handle, 0, length)
+        return np.frombuffer(mmap.mmap(handle, length), dtype)
+    finally:
+        os.close(handle)
+
+
+def _mapping(array: NDArray) -> mmap.mmap | None:
+    return array.base if isinstance(array.base, mmap.mmap) else None

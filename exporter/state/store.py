@@ -1,0 +1,210 @@
+"""What must survive a kill: cursors, counts and remembered rows, changed by one durable transaction per cycle.
+
+SQLite holds the small things as named blobs, and decides what is committed; the tables hold the many rows and are
+named by it.  The order of a commit is: rows to disk, transaction to disk, labels into rows.  Label changes stay in
+the database until the rows that they went into were flushed, so that neither a kill nor a power cut loses one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from exporter.contracts import CHANGE
+from exporter.errors import StateError, StateLocked, StateVersion
+from exporter.state.table import LARGEST, Table
+
+FORMAT = 1
+FLUSH_AFTER = 64 * 2**20
+"""Bytes of label changes after which the rows are flushed and the changes dropped."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS blob (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS change (number INTEGER PRIMARY KEY, tab TEXT NOT NULL, value BLOB NOT NULL);
+"""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class State:
+    """An open state folder, or one in memory (`path` None).  Used by one thread.
+
+    Raises StateLocked if another process has it open, StateVersion if a newer program wrote it.  A damaged state
+    is moved aside into `damaged-<time>/` beside the new one, and `damaged` tells where.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.damaged: Path | None = None
+        self._tables: dict[str, Table] = {}
+        self._changes = 0
+        self._lock: int | None = None
+        if path is None:
+            self._database = _connect(":memory:")
+            self._database.executescript(_SCHEMA)
+            return
+        self._lock = _lock(path)
+        try:
+            self._open(path)
+        except (sqlite3.DatabaseError, StateError, ValueError) as error:
+            if isinstance(error, StateVersion) or _is_environment(error):
+                os.close(self._lock)
+                raise error if isinstance(error, StateError) else StateError(f"{path}: {error}") from error
+            self._move_aside(path)
+            self._open(path)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def get(self, name: str) -> bytes | None:
+        """The blob called *name*, as last committed."""
+        row = self._database.execute("SELECT value FROM blob WHERE name = ?", (name,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def scan(self, prefix: str) -> Iterator[tuple[str, bytes]]:
+        """All committed blobs whose names begin with *prefix*, in order of their names."""
+        query = "SELECT name, value FROM blob WHERE name >= ? AND name < ? ORDER BY name"
+        yield from self._database.execute(query, (prefix, prefix + "\U0010ffff"))
+
+    def table(self, name: str, largest: int = LARGEST) -> Table:
+        """The table of remembered rows called *name*; made on first use."""
+        if name not in self._tables:
+            self._tables[name] = Table(self._folder(name), largest)
+        self._tables[name].largest = largest
+        return self._tables[name]
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that is kept."""
+        pages = self._database.execute("PRAGMA page_count").fetchone()[0]
+        size = self._database.execute("PRAGMA page_size").fetchone()[0]
+        return int(pages * size) + sum(table.bytes for table in self._tables.values())
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def commit(self, blobs: Mapping[str, bytes | None]) -> None:
+        """Make *blobs* (None removes one) and all changes of the tables durable, all or nothing.
+
+        Raises StateError if the disk refuses; nothing is lost then, and the same call may be made again.
+        """
+        try:
+            prepared = {name: table.prepare() for name, table in self._tables.items()}
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._put(blobs)
+                self._put({f"table/{name}": meta for name, (meta, _) in prepared.items()})
+                changes = [(name, change) for name, (_, change) in prepared.items() if change]
+                self._database.executemany("INSERT INTO change (tab, value) VALUES (?, ?)", changes)
+        except (sqlite3.Error, OSError) as error:
+            raise StateError(f"cannot save the state in {self.path}: {error}; nothing is lost, will try again") from error
+        for table in self._tables.values():
+            table.committed()
+        self._changes += sum(len(change) for _, change in changes)
+        if self._changes > FLUSH_AFTER:
+            self._flush()
+
+    def drop_table(self, name: str) -> None:
+        """Forget a table and its rows; takes effect with the next commit of the caller's blobs."""
+        self._tables.pop(name, None)
+        with self._database:
+            self._database.execute("DELETE FROM blob WHERE name = ?", (f"table/{name}",))
+            self._database.execute("DELETE FROM change WHERE tab = ?", (name,))
+        folder = self._folder(name)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Flush all rows and let go of the folder; without it, the next start replays the last changes."""
+        if self.path:
+            self._flush()
+        self._database.close()
+        self._tables.clear()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _open(self, path: Path) -> None:
+        self._database = _connect(str(path / "state.sqlite"))
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = FULL")
+        version = self._database.execute("PRAGMA user_version").fetchone()[0]
+        if version > FORMAT:
+            raise StateVersion(
+                f"{path} was written by a newer version (format {version}, this program reads {FORMAT}): "
+                "upgrade the exporter, or start with another --state.path"
+            )
+        self._database.executescript(_SCHEMA + f"PRAGMA user_version = {FORMAT};")
+        boot = _BOOT_ID.read_bytes().strip() if _BOOT_ID.exists() else b""
+        trust = self.get("boot") == boot
+        for name, meta in list(self.scan("table/")):
+            table = self.table(name.removeprefix("table/"))
+            table.restore(meta, trust_index=trust)
+        for name, change in self._database.execute("SELECT tab, value FROM change ORDER BY number"):
+            self._tables[name].apply(np.frombuffer(change, CHANGE))
+            self._changes += len(change)
+        with self._database:
+            self._put({"boot": boot})
+
+    def _flush(self) -> None:
+        for table in self._tables.values():
+            table.flush()
+        with self._database:
+            self._database.execute("DELETE FROM change")
+        self._changes = 0
+
+    def _put(self, blobs: Mapping[str, bytes | None]) -> None:
+        gone = [(name,) for name, value in blobs.items() if value is None]
+        kept = [(name, value) for name, value in blobs.items() if value is not None]
+        self._database.executemany("DELETE FROM blob WHERE name = ?", gone)
+        self._database.executemany("INSERT OR REPLACE INTO blob VALUES (?, ?)", kept)
+
+    def _folder(self, name: str) -> Path | None:
+        """A folder of its own per table; the name is escaped so that any model name is a file name."""
+        if self.path is None:
+            return None
+        return self.path / "rows" / "".join(c if c.isalnum() or c in "-_." else f"%{ord(c):x}" for c in name)
+
+    def _move_aside(self, path: Path) -> None:
+        self._database.close()
+        self._tables.clear()
+        self._changes = 0
+        aside = path / datetime.fromtimestamp(time.time(), UTC).strftime("damaged-%Y%m%dT%H%M%S")
+        while aside.exists():
+            aside = aside.with_name(aside.name + "x")
+        aside.mkdir()
+        for item in list(path.iterdir()):
+            if item.name != "lock" and not item.name.startswith("damaged-"):
+                item.rename(aside / item.name)
+        self.damaged = aside
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    return sqlite3.connect(name, isolation_level=None, check_same_thread=False, timeout=5)
+
+
+def _is_environment(error: Exception) -> bool:
+    """Whether the folder, not its content, is the trouble: a full disk or a read-only one is no reason to reset."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY}
+
+
+def _lock(path: Path) -> int:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(f"cannot use {path} for the state: {error.strerror}; name another with --state.path") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise StateLocked(f"{path} is used by another exporter; give each its own --state.path") from error
+    return handle

@@ -1,0 +1,249 @@
+"""Sums of cells: over all time, over a sliding stretch of label time, and over the last rows of a group.
+
+A *cell* is one additive number of one group: `group * size + local`.  All sums grow by new rows only; none is ever
+computed again, so that a window of a day costs what a window of a minute does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.contracts import Cells, Floats, Scored
+
+RESOLUTION = 360
+"""Buckets of a time window: one of an hour moves in steps of 10 s."""
+
+_DENSE = 1 << 20
+
+
+class Totals:
+    """What was counted since the counters began: `added`, and `retracted` by corrections; shape (groups, size)."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.added = np.zeros((1, size))
+        self.retracted = np.zeros((1, size))
+        self.dirty: set[int] = set()
+
+    def add(self, cell: NDArray[np.int64], weight: Floats, sign: NDArray[np.int8] | None = None) -> None:
+        """Add *weight* (shape (m,), not negative) to every cell, on the side that its *sign* says."""
+        if not len(cell):
+            return
+        groups = int(cell.max()) // self.size + 1
+        self.added, self.retracted = _grown(self.added, groups), _grown(self.retracted, groups)
+        sides = [(self.added, slice(None))] if sign is None else [(self.added, sign > 0), (self.retracted, sign < 0)]
+        for side, rows in sides:
+            sums = np.bincount(cell[rows], weight[rows], minlength=side.size)
+            side += sums.reshape(side.shape)
+        self.dirty.update(np.unique(cell // self.size).tolist())
+
+    def of(self, group: int) -> tuple[Floats, Floats]:
+        """Added and retracted sums of *group*, shape (size,) each."""
+        if group >= len(self.added):
+            return np.zeros(self.size), np.zeros(self.size)
+        return self.added[group], self.retracted[group]
+
+    def changes(self) -> Iterator[tuple[str, bytes]]:
+        """Blobs of the groups that changed since the last call, by name."""
+        for group in sorted(self.dirty):
+            used = np.flatnonzero((self.added[group] != 0) | (self.retracted[group] != 0))
+            yield str(group), _packed(used, self.added[group][used], self.retracted[group][used])
+        self.dirty.clear()
+
+    def load(self, name: str, blob: bytes) -> None:
+        group = int(name)
+        self.added, self.retracted = _grown(self.added, group + 1), _grown(self.retracted, group + 1)
+        used, added, retracted = _unpacked(blob, 3)
+        self.added[group][used], self.retracted[group][used] = added, retracted
+
+    def clear(self, group: int) -> None:
+        if group < len(self.added):
+            self.added[group] = self.retracted[group] = 0
+            self.dirty.add(group)
+
+
+class TimeWindow:
+    """Sums over the last *seconds* of event time, in RESOLUTION buckets that fall out one by one.
+
+    The window that ends at time t holds the rows of the bucket of t and of the RESOLUTION - 1 before it.
+    """
+
+    def __init__(self, seconds: float, size: int) -> None:
+        self.size = size
+        self.width = seconds / RESOLUTION
+        self.newest: int | None = None
+        self.total = np.zeros((1, size))
+        self.buckets: dict[int, dict[int, float]] = {}
+        self.dirty: set[int] = set()
+
+    def advance(self, now: float) -> list[tuple[int, float]]:
+        """Move the end of the window to event time *now*, never back; returns what fell out, as (cell, sum)."""
+        bucket = int(np.floor(now / self.width))
+        if self.newest is not None and bucket <= self.newest:
+            return []
+        self.newest = bucket
+        out: list[tuple[int, float]] = []
+        for old in [bucket for bucket in self.buckets if bucket <= self.newest - RESOLUTION]:
+            out.extend(self.buckets.pop(old).items())
+            self.dirty.add(old)
+        flat = self.total.reshape(-1)
+        for cell, weight in out:
+            flat[cell] -= weight
+        return out
+
+    def add(self, cell: NDArray[np.int64], weight: Floats, time: Floats) -> None:
+        """Add signed *weight* to cells at event *time*; what is older than the window is left out.  Shapes (m,)."""
+        bucket = np.floor(time / self.width).astype(np.int64)
+        if self.newest is not None:
+            inside = bucket > self.newest - RESOLUTION
+            if not inside.all():
+                cell, weight, bucket = cell[inside], weight[inside], bucket[inside]
+        if not len(cell):
+            return
+        self.total = _grown(self.total, int(cell.max()) // self.size + 1)
+        self.total += np.bincount(cell, weight, minlength=self.total.size).reshape(self.total.shape)
+        for at, here, summed in _by_bucket(bucket, cell, weight, self.total.size):
+            kept = self.buckets.setdefault(at, {})
+            kept[here] = kept.get(here, 0.0) + summed
+            self.dirty.add(at)
+
+    def of(self, group: int) -> Floats:
+        """Sums of *group* inside the window, shape (size,)."""
+        return self.total[group] if group < len(self.total) else np.zeros(self.size)
+
+    def changes(self) -> Iterator[tuple[str, bytes | None]]:
+        """Blobs of the buckets that changed since the last call, by name; None for one that fell out."""
+        for bucket in sorted(self.dirty):
+            cells = self.buckets.get(bucket)
+            if cells is None:
+                yield str(bucket), None
+            else:
+                yield str(bucket), _packed(np.fromiter(cells, np.int64), np.fromiter(cells.values(), np.float64))
+        self.dirty.clear()
+
+    def load(self, name: str, blob: bytes) -> None:
+        cell, weight = _unpacked(blob, 2)
+        self.buckets[int(name)] = dict(zip(cell.tolist(), weight.tolist(), strict=True))
+        self.newest = max(int(name), self.newest if self.newest is not None else int(name))
+        if len(cell):
+            self.total = _grown(self.total, int(cell.max()) // self.size + 1)
+            self.total.reshape(-1)[cell] += weight
+
+
+ROW = np.dtype(
+    [
+        ("slot", "<i8"),
+        ("time", "<f8"),
+        ("label_time", "<f8"),
+        ("score", "<f8"),
+        ("group", "<i4"),
+        ("actual", "<i4"),
+        ("predicted", "<i4"),
+        ("sign", "<i1"),
+    ]
+)
+
+
+class CountWindow:
+    """The last *rows* labelled predictions of every group, in the order in which their labels came."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.groups: dict[int, NDArray[np.void]] = {}
+        self.dirty: set[int] = set()
+
+    def push(self, scored: Scored) -> tuple[Scored, Scored]:
+        """Take *scored* in; returns the rows that entered and those that left.
+
+        A row that is taken back leaves, and its corrected result enters as the newest.
+        """
+        entered, left = [], []
+        for group in np.unique(scored.group).tolist():
+            mine = scored.group == group
+            kept = self.groups.get(group, np.empty(0, ROW))
+            gone = np.isin(kept["slot"], scored.slot[mine & (scored.sign < 0)])
+            new = _rows(scored, np.flatnonzero(mine & (scored.sign > 0)))
+            # Of several results for one prediction within this batch only the last one stands.
+            new = new[_last_of_each(new["slot"])][-self.rows :]
+            merged = np.concatenate([kept[~gone], new])
+            over = max(0, len(merged) - self.rows)
+            left += [kept[gone], merged[:over]]
+            entered.append(new)
+            self.groups[group] = merged[over:]
+            self.dirty.add(group)
+        return _scored(entered), _scored(left)
+
+    def changes(self) -> Iterator[tuple[str, bytes]]:
+        for group in sorted(self.dirty):
+            yield str(group), self.groups[group].tobytes()
+        self.dirty.clear()
+
+    def load(self, name: str, blob: bytes) -> None:
+        self.groups[int(name)] = np.frombuffer(blob, ROW)
+
+    def all(self) -> Scored:
+        """Every row inside, to count them anew after a start."""
+        return _scored(list(self.groups.values()))
+
+
+def increments(cells: Cells, group: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64], Floats]:
+    """The global cells and weights of a family's *cells*, for rows that belong to *group*; shapes (m,)."""
+    cell = group[cells.row].astype(np.int64) * size + cells.local
+    return cell, np.ones(len(cell)) if cells.weight is None else cells.weight
+
+
+def _by_bucket(
+    bucket: NDArray[np.int64], cell: NDArray[np.int64], weight: Floats, cells: int
+) -> Iterator[tuple[int, int, float]]:
+    """Sums per (bucket, cell), sparse."""
+    first = int(bucket.min())
+    key = (bucket - first) * cells + cell
+    span = (int(bucket.max()) - first + 1) * cells
+    if span <= _DENSE:
+        touched = np.flatnonzero(np.bincount(key, minlength=span))
+        sums = np.bincount(key, weight, minlength=span)[touched]
+    else:
+        touched, inverse = np.unique(key, return_inverse=True)
+        sums = np.bincount(inverse, weight)
+    at, here = np.divmod(touched, cells)
+    yield from zip((at + first).tolist(), here.tolist(), sums.tolist(), strict=True)
+
+
+def _rows(scored: Scored, at: NDArray[np.intp]) -> NDArray[np.void]:
+    out = np.empty(len(at), ROW)
+    for name in ROW.names or ():
+        out[name] = getattr(scored, name)[at]
+    return out
+
+
+def _scored(parts: list[NDArray[np.void]]) -> Scored:
+    rows = np.concatenate(parts) if parts else np.empty(0, ROW)
+    return Scored(**{name: np.ascontiguousarray(rows[name]) for name in ROW.names or ()})
+
+
+def _last_of_each(slot: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Positions of the last occurrence of every value, in order."""
+    _, from_end = np.unique(slot[::-1], return_index=True)
+    return np.sort(len(slot) - 1 - from_end)
+
+
+def _grown(array: Floats, groups: int) -> Floats:
+    if groups <= len(array):
+        return array
+    grown = np.zeros((max(groups, 2 * len(array)), array.shape[1]))
+    grown[: len(array)] = array
+    return grown
+
+
+def _packed(cell: NDArray[np.int64], *sums: Floats) -> bytes:
+    return b"".join([cell.astype("<i8").tobytes(), *(part.astype("<f8").tobytes() for part in sums)])
+
+
+def _unpacked(blob: bytes, parts: int) -> tuple[NDArray, ...]:
+    columns = np.frombuffer(blob, "<i8").reshape(parts, -1)
+    return columns[0], *(column.view("<f8") for column in columns[1:])
+
+
