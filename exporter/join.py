@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,9 +115,15 @@ class Join:
         record = self.early.read(slot)
         alive = record["actual"] != UNKNOWN
         slot, record = slot[alive], record[alive]
-        self.early.relabel(_change(slot, record["label_time"], np.full(len(slot), UNKNOWN)))
+        gone = record.copy()
+        gone["actual"] = UNKNOWN
+        self.early.relabel(_changes(slot, gone))
         self.held -= len(slot)
-        return Told(key=record["key"], time=record["label_time"], actual=record["actual"].astype(np.int32))
+        # A label that was repeated while it waited is told twice, so that it stands as it would have without waiting.
+        again = record["confirmed"] > 0
+        told = np.concatenate([record, record[again]])
+        time = np.concatenate([record["label_time"], (record["label_time"] + record["confirmed"])[again]])
+        return Told(key=told["key"], time=time, actual=told["actual"].astype(np.int32))
 
     # --- labels ----------------------------------------------------------------------------------
 
@@ -125,75 +132,24 @@ class Join:
         late = labels.time - record["time"] > self.horizon
         if late.any():
             results["late"] += int(late.sum())
-            labels, slot, record = _at(labels, np.flatnonzero(~late)), slot[~late], record[~late]
-        first, place, turns = _turns(slot)
-        record = record[first]
-        before = record["actual"].copy()
-        taken: list[tuple[int, Index, NDArray[np.void]]] = []
-        for turn in turns:
-            self._turn(turn, place[turn], labels, record, taken, results)
-        changed = (record["actual"] != before) | (record["confirmed"] > 0)
-        touched = record[changed]
-        self.remembered.relabel(
-            _change(slot[first][changed], touched["label_time"], touched["actual"], touched["confirmed"])
-        )
-        answered = record[before == UNKNOWN]
-        return _scored(taken, slot[first]), answered["group"].astype(np.int32), answered["time"].copy()
-
-    def _turn(
-        self,
-        turn: Index,
-        place: Index,
-        labels: Told,
-        record: NDArray[np.void],
-        taken: list[tuple[int, Index, NDArray[np.void]]],
-        results: Counter[str],
-    ) -> None:
-        """Give each record at *place* the label at *turn*; every record is met at most once in a turn."""
-        actual, time = labels.actual[turn], labels.time[turn]
-        standing = record["actual"][place]
-        newest = record["label_time"][place] + record["confirmed"][place]
-        unknown = standing == UNKNOWN
-        same = standing == actual
-        corrected = ~unknown & ~same & (time >= newest)
-        confirmed = same & (time > newest)
-        counted = unknown | corrected
-        results["matched"] += int(unknown.sum())
-        results["corrected"] += int(corrected.sum())
-        results["repeated"] += int(same.sum())
-        results["outdated"] += int((~counted & ~same).sum())
-        if corrected.any():
-            taken.append((-1, place[corrected], record[place[corrected]]))
-        at = place[confirmed]
-        record["confirmed"][at] = time[confirmed] - record["label_time"][at]
-        at = place[counted]
-        record["actual"][at], record["label_time"][at], record["confirmed"][at] = actual[counted], time[counted], 0
-        if len(at):
-            taken.append((1, at, record[at]))
+            labels, slot = _at(labels, np.flatnonzero(~late)), slot[~late]
+        settled = _settle(self.remembered, slot, labels)
+        results.update(settled.results)
+        answered = settled.after[settled.first]
+        return _scored(settled), answered["group"].astype(np.int32), answered["time"].copy()
 
     def _hold(self, labels: Told, results: Counter[str]) -> None:
-        """Keep the newest label of every key until its prediction comes."""
-        order = np.lexsort((np.arange(len(labels)), labels.time))
-        labels = _at(labels, np.sort(order[_last_of_each(labels.key[order])]))
-        slot = self.early.find(labels.key)
-        there = np.flatnonzero(slot >= 0)
-        if len(there):
-            record = self.early.read(slot[there])
-            dead = record["actual"] == UNKNOWN
-            newer = dead | ((record["label_time"] <= labels.time[there]) & (record["actual"] != labels.actual[there]))
-            at = there[newer]
-            self.early.relabel(_change(slot[at], labels.time[at], labels.actual[at]))
-            self.held += int(dead.sum())
-            results["early"] += len(at)
-            results["repeated"] += len(there) - len(at)
-        fresh = np.flatnonzero(slot < 0)
+        """Keep labels until their predictions come, under the same rules."""
+        fresh = np.flatnonzero(self.early.find(labels.key) < 0)
+        fresh = fresh[_first_of_each(labels.key[fresh])]
         if len(fresh):
             records = np.zeros(len(fresh), RECORD)
-            records["key"], records["actual"] = labels.key[fresh], labels.actual[fresh]
-            records["time"] = records["label_time"] = labels.time[fresh]
+            records["key"], records["time"], records["actual"] = labels.key[fresh], labels.time[fresh], UNKNOWN
             self.early.append(records)
-            self.held += len(fresh)
-            results["early"] += len(fresh)
+        settled = _settle(self.early, self.early.find(labels.key), labels)
+        self.held += int(settled.first.sum())
+        results["early"] += settled.results.pop("matched") + settled.results.pop("corrected")
+        results.update(settled.results)
 
     def forget(self, before: float, most: int, most_early: int) -> tuple[int, int]:
         """Let go of what is older than *before*, or too much; returns predictions and labels lost for room.
@@ -212,6 +168,78 @@ class Join:
         return lost, lost_early
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """Records after their labels: `slot` and `after` of those touched, `first` where it was the first label.
+
+    `sign`, `at` and `record` are the results taken back (-1) and counted (+1), in the order of the labels.
+    """
+
+    slot: NDArray[np.int64]
+    after: NDArray[np.void]
+    first: NDArray[np.bool_]
+    sign: NDArray[np.int8]
+    at: Index
+    record: NDArray[np.void]
+    results: Counter[str]
+
+
+def _settle(table: Remembered, slot: NDArray[np.int64], labels: Told) -> _Settled:
+    """Give the records at *slot* their *labels*, one after the other, and tell the table what has changed."""
+    distinct, place, turns = _turns(slot)
+    slot = slot[distinct]
+    record = table.read(slot)
+    before = record.copy()
+    results: Counter[str] = Counter()
+    taken = [_turn(turn, place[turn], labels, record, results) for turn in turns]
+    changed = (record["label_time"] != before["label_time"]) | (record["confirmed"] != before["confirmed"])
+    changed |= record["actual"] != before["actual"]
+    table.relabel(_changes(slot[changed], record[changed]))
+    order, sign, at, rows = (np.concatenate(parts) for parts in zip(*taken, strict=True))
+    if len(turns) > 1:
+        by_arrival = np.argsort(order, kind="stable")
+        sign, at, rows = sign[by_arrival], at[by_arrival], rows[by_arrival]
+    first = (before["actual"] == UNKNOWN) & (record["actual"] != UNKNOWN)
+    return _Settled(slot, record, first, sign, at, rows, results)
+
+
+def _turn(
+    turn: Index, place: Index, labels: Told, record: NDArray[np.void], results: Counter[str]
+) -> tuple[Index, NDArray[np.int8], Index, NDArray[np.void]]:
+    """Give each record at *place* the label at *turn*; no record stands twice in a turn.
+
+    Returns, for every result taken back or counted: its label's row, its sign, its place and its record.
+    """
+    actual, time = labels.actual[turn], labels.time[turn]
+    old = record[place]
+    newest = old["label_time"] + old["confirmed"]
+    unknown, same = old["actual"] == UNKNOWN, old["actual"] == actual
+    corrected = ~unknown & ~same & (time >= newest)
+    counted = unknown | corrected
+    results["matched"] += int(unknown.sum())
+    results["corrected"] += int(corrected.sum())
+    results["repeated"] += int(same.sum())
+    results["outdated"] += int((~counted & ~same).sum())
+    confirmed = same & (time > newest)
+    at = place[confirmed]
+    record["confirmed"][at] = time[confirmed] - record["label_time"][at]
+    at = place[counted]
+    record["actual"][at], record["label_time"][at], record["confirmed"][at] = actual[counted], time[counted], 0
+    back = np.flatnonzero(corrected)
+    return (
+        np.concatenate([turn[back], turn[counted]]),
+        np.concatenate([np.full(len(back), -1, np.int8), np.ones(len(at), np.int8)]),
+        np.concatenate([place[back], at]),
+        np.concatenate([old[back], record[at]]),
+    )
+
+
+def _scored(settled: _Settled) -> Scored:
+    columns = {name: settled.record[name].astype(np.int32) for name in ("group", "actual", "predicted")}
+    columns |= {name: np.ascontiguousarray(settled.record[name]) for name in ("score", "time", "label_time")}
+    return Scored(sign=settled.sign, slot=settled.slot[settled.at], **columns)
+
+
 def _both(first: Told, then: Told) -> Told:
     if not len(first):
         return then
@@ -226,28 +254,12 @@ def _at(told: Told, at: Index) -> Told:
     return Told(key=told.key[at], time=told.time[at], actual=told.actual[at])
 
 
-def _change(
-    slot: NDArray[np.int64], label_time: Floats, actual: NDArray, confirmed: NDArray | float = 0.0
-) -> NDArray[np.void]:
+def _changes(slot: NDArray[np.int64], record: NDArray[np.void]) -> NDArray[np.void]:
     change = np.empty(len(slot), CHANGE)
-    change["slot"], change["label_time"], change["actual"] = slot, label_time, actual
-    change["confirmed"] = confirmed
+    change["slot"] = slot
+    for name in ("label_time", "confirmed", "actual"):
+        change[name] = record[name]
     return change
-
-
-def _scored(taken: list[tuple[int, Index, NDArray[np.void]]], slot: NDArray[np.int64]) -> Scored:
-    record = np.concatenate([part for _, _, part in taken]) if taken else np.empty(0, RECORD)
-    place = np.concatenate([at for _, at, _ in taken]) if taken else np.empty(0, np.intp)
-    return Scored(
-        sign=np.repeat(np.array([sign for sign, _, _ in taken], np.int8), [len(at) for _, at, _ in taken]),
-        slot=slot[place],
-        group=record["group"].astype(np.int32),
-        actual=record["actual"].astype(np.int32),
-        predicted=record["predicted"].astype(np.int32),
-        score=np.ascontiguousarray(record["score"]),
-        time=np.ascontiguousarray(record["time"]),
-        label_time=np.ascontiguousarray(record["label_time"]),
-    )
 
 
 def _turns(slot: NDArray[np.int64]) -> tuple[Index, Index, list[Index]]:
@@ -267,7 +279,7 @@ def _turns(slot: NDArray[np.int64]) -> tuple[Index, Index, list[Index]]:
     return first, place, np.split(by_turn, np.cumsum(np.bincount(turn))[:-1])
 
 
-def _repeats(values: NDArray) -> bool:
+def _repeats(values: NDArray[Any]) -> bool:
     ordered = np.sort(values)
     return bool((ordered[1:] == ordered[:-1]).any())
 
@@ -276,16 +288,6 @@ def _first_of_each(keys: Keys) -> Index:
     """Positions of the first occurrence of every key, in order; the usual case of no repeat costs one sort."""
     if not _repeats(keys[:, 0]):
         return np.arange(len(keys))
-    _, first = np.unique(_whole(keys), return_index=True)
+    whole = np.ascontiguousarray(keys).view([("high", "<u8"), ("low", "<u8")]).ravel()
+    _, first = np.unique(whole, return_index=True)
     return np.sort(first)
-
-
-def _last_of_each(keys: Keys) -> Index:
-    if not _repeats(keys[:, 0]):
-        return np.arange(len(keys))
-    _, from_end = np.unique(_whole(keys)[::-1], return_index=True)
-    return len(keys) - 1 - from_end
-
-
-def _whole(keys: Keys) -> NDArray[np.void]:
-    return np.ascontiguousarray(keys).view([("high", "<u8"), ("low", "<u8")]).ravel()

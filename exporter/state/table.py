@@ -6,6 +6,7 @@ length; what is changed in place (a label) waits in `relabelled` until the trans
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,11 @@ class Table:
             self.obsolete.extend(oldest.paths())
             del self.segments[0]
         return dropped
+
+    def scan(self) -> Iterator[NDArray[np.void]]:
+        """Views of all rows, segment by segment."""
+        for segment in self.segments:
+            yield segment.log[: segment.rows]
 
     # --- the two sides of a commit ---------------------------------------------------------------
 

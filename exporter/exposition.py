@@ -1,0 +1,196 @@
+"""Counts to bytes: nothing leaves here that Prometheus would choke on, and nothing is rendered twice.
+
+Every series is a cached `name{labels} ` prefix; rendering puts numbers behind prefixes.  A *block* is the series of
+one owner (a family of one group, say); its text is kept until one of its values changes.
+
+A counter series that is first seen in the data shows 0 until one scrape has taken it, else Prometheus' `increase`
+would lose its first events.  What was read before the exporter was ready is exempt: those are starting totals.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import xxhash
+
+from exporter.contracts import MetricSpec, Series, Snapshot, Status
+
+Pairs = tuple[tuple[str, str], ...]
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+@dataclass(slots=True)
+class _Block:
+    """Series of one owner, cut into runs of one metric each: (metric, start, stop, template)."""
+
+    shape: Hashable
+    prefixes: list[str]
+    runs: list[tuple[str, int, int, str]]
+    kept: list[int] | None
+    newborn: set[int] = field(default_factory=set)
+    values: list[float] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+class Exposition:
+    """Holds all blocks and renders them in the order of the catalogue.  Used by one thread."""
+
+    def __init__(self, specs: Iterable[MetricSpec], limit: int = 100_000, label_length: int = 128) -> None:
+        self.specs = {spec.name: spec for spec in specs}
+        self.limit = limit
+        self.label_length = label_length
+        self.ready = False
+        """Whether the backlog has been read: from then on, new counter series start at 0."""
+        self.dropped: Counter[str] = Counter()
+        self._blocks: dict[Hashable, _Block] = {}
+        self._owners: dict[str, Hashable] = {}
+        self._newborn: set[Hashable] = set()
+        self._last: Snapshot | None = None
+
+    @property
+    def series(self) -> int:
+        return len(self._owners)
+
+    def put(
+        self, owner: Hashable, shape: Hashable, labels: Pairs, series: Callable[[], Sequence[Series]], values: list[float]
+    ) -> None:
+        """Set the *values* of the series of *owner*, NaN for those to be left out.
+
+        *series* is only called when *shape* (what the series depend on) has changed since the last time; *labels*
+        stand before each series' own.
+        """
+        block = self._blocks.get(owner)
+        if block is None or block.shape != shape:
+            block = self._shape(owner, shape, labels, series(), block)
+        if block.kept is not None:
+            values = [values[at] for at in block.kept]
+        if block.newborn:
+            values = [0 if at in block.newborn else value for at, value in enumerate(values)]
+        if values != block.values or not block.texts:
+            block.texts = {
+                metric: _text(template, block.prefixes[start:stop], values[start:stop])
+                for metric, start, stop, template in block.runs
+            }
+            block.values = values
+
+    def drop(self, owner: Hashable) -> None:
+        """Let the series of *owner* end."""
+        block = self._blocks.pop(owner, None)
+        self._newborn.discard(owner)
+        for prefix in block.prefixes if block else ():
+            self._owners.pop(prefix, None)
+
+    def owners(self) -> list[Hashable]:
+        return list(self._blocks)
+
+    def grow_up(self) -> None:
+        """Let counter series that were born at 0 show their values, once a scrape has seen them.  Before `put`."""
+        if self._last is not None and self._last.served:
+            for owner in self._newborn:
+                self._blocks[owner].newborn.clear()
+            self._newborn.clear()
+
+    def render(self, now: float, own: tuple[bytes, bytes], status: Status) -> Snapshot:
+        """One snapshot of everything; *own* is the exporter's own telemetry as text and as OpenMetrics (no EOF)."""
+        parts: dict[str, list[str]] = {}
+        for block in self._blocks.values():
+            for metric, text in block.texts.items():
+                if text:
+                    parts.setdefault(metric, []).append(text)
+        plain, open_metrics = [], []
+        for spec in self.specs.values():
+            body = parts.get(spec.name)
+            if body:
+                family = spec.name.removesuffix("_total") if spec.type == "counter" else spec.name
+                help_ = spec.help.replace("\\", r"\\").replace("\n", r"\n")
+                plain.append(f"# HELP {spec.name} {help_}\n# TYPE {spec.name} {spec.type}\n")
+                open_metrics.append(f"# HELP {family} {help_}\n# TYPE {family} {spec.type}\n".replace('"', r"\""))
+                plain += body
+                open_metrics += body
+        self._last = Snapshot(
+            text="".join(plain).encode() + own[0],
+            openmetrics="".join(open_metrics).encode() + own[1] + b"# EOF\n",
+            series=self.series,
+            made_at=now,
+            status=status,
+        )
+        return self._last
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _shape(
+        self, owner: Hashable, shape: Hashable, labels: Pairs, series: Sequence[Series], old: _Block | None
+    ) -> _Block:
+        known = set(old.prefixes) if old else set()
+        unborn = {old.prefixes[at] for at in old.newborn} if old else set()
+        self.drop(owner)
+        order = {name: at for at, name in enumerate(self.specs)}
+        prefixes: list[str] = []
+        metrics: list[str] = []
+        kept: list[int] = []
+        for at, one in sorted(enumerate(series), key=lambda item: order[item[1].metric]):
+            prefix = self._prefix(one, labels)
+            if self._refused(prefix):
+                continue
+            self._owners[prefix] = owner
+            prefixes.append(prefix)
+            metrics.append(one.metric)
+            kept.append(at)
+        block = _Block(shape, prefixes, _runs(metrics, prefixes), None if kept == [*range(len(series))] else kept)
+        if self.ready:
+            block.newborn = {
+                at
+                for at, prefix in enumerate(prefixes)
+                if prefix in unborn or (prefix not in known and self.specs[metrics[at]].type != "gauge")
+            }
+            if block.newborn:
+                self._newborn.add(owner)
+        self._blocks[owner] = block
+        return block
+
+    def _refused(self, prefix: str) -> bool:
+        if prefix in self._owners:
+            self.dropped["duplicate"] += 1
+            return True
+        if len(self._owners) >= self.limit:
+            self.dropped["limit"] += 1
+            return True
+        return False
+
+    def _prefix(self, series: Series, labels: Pairs) -> str:
+        pairs = ",".join(f'{name}="{self._clean(value)}"' for name, value in (*labels, *series.labels))
+        name = series.metric + series.suffix
+        return f"{name}{{{pairs}}} " if pairs else f"{name} "
+
+    def _clean(self, value: str) -> str:
+        """A label value that any scraper accepts: valid UTF-8, not empty, not long."""
+        text = value.encode(errors="replace").decode().replace("\r", "\N{REPLACEMENT CHARACTER}").replace("\0", "")
+        if len(text) > self.label_length:
+            text = f"{text[: self.label_length - 9]}~{xxhash.xxh32_hexdigest(value.encode(errors='replace'))}"
+        return (text or "none").translate(_ESCAPES)
+
+
+def _runs(metrics: list[str], prefixes: list[str]) -> list[tuple[str, int, int, str]]:
+    runs, start = [], 0
+    for metric, same in itertools.groupby(metrics):
+        stop = start + len(list(same))
+        template = "".join([prefix.replace("%", "%%") + "%s\n" for prefix in prefixes[start:stop]])
+        runs.append((metric, start, stop, template))
+        start = stop
+    return runs
+
+
+def _text(template: str, prefixes: list[str], values: list[float]) -> str:
+    """Lines of one run, without those whose value is not finite.
+
+    msgspec writes the shortest text that reads back as the same number, many times faster than `repr`.
+    """
+    numbers = msgspec.json.encode(values).decode()[1:-1].split(",")
+    if "null" not in numbers:
+        return template % tuple(numbers)
+    return "".join([f"{prefix}{text}\n" for prefix, text in zip(prefixes, numbers, strict=True) if text != "null"])

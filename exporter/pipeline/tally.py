@@ -1,0 +1,101 @@
+"""One family's counts of one model: over all time, and over every configured window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
+
+import numpy as np
+
+from exporter.contracts import Family, Floats, Scored, Series, Traffic, WindowSpec
+from exporter.windows import TimeWindow, Totals, increments
+
+Names = Mapping[str, Sequence[str]]
+
+
+class Tally:
+    """Adds up the cells of *family*.  Windows by count are filled from outside: the rows are kept once per model."""
+
+    def __init__(self, family: Family, windows: Sequence[WindowSpec]) -> None:
+        self.family = family
+        self.totals = Totals(family.size)
+        self.timed: dict[str, TimeWindow] = {}
+        self.counted: dict[str, Totals] = {}
+        for window in windows if family.windowed else ():
+            if window.seconds is not None:
+                self.timed[window.name] = TimeWindow(window.seconds, family.size)
+            else:
+                self.counted[window.name] = Totals(family.size)
+
+    def add(self, rows: Traffic | Scored) -> None:
+        """Count *rows* into the totals and the windows by time."""
+        cells = self.family.cells(rows)
+        cell, weight = increments(cells, rows.group, self.family.size)
+        if isinstance(rows, Traffic):
+            self.totals.add(cell, weight)
+            return
+        sign = rows.sign[cells.row]
+        self.totals.add(cell, weight, sign)
+        for window in self.timed.values():
+            window.add(cell, weight * sign, rows.label_time[cells.row])
+
+    def slide(self, window: str, entered: Scored, left: Scored) -> None:
+        """Count rows in that entered, and out that left, the *window* by count."""
+        if window in self.counted:
+            for rows, sign in ((entered, 1), (left, -1)):
+                cells = self.family.cells(rows)
+                cell, weight = increments(cells, rows.group, self.family.size)
+                self.counted[window].add(cell, weight, np.full(len(cell), sign, np.int8))
+
+    def advance(self, now: float) -> None:
+        for window in self.timed.values():
+            window.advance(now)
+
+    def clear(self, group: int) -> None:
+        self.totals.clear(group)
+
+    # --- values ----------------------------------------------------------------------------------
+
+    def series(self, names: Names, windows: Sequence[WindowSpec]) -> list[Series]:
+        """All series of one group: counters first, then the gauges of each window."""
+        gauges = self.family.window_series(names)
+        return [
+            *self.family.series(names),
+            *(
+                Series(gauge.metric, (("window", window.name), *gauge.labels), gauge.suffix)
+                for window in windows
+                for gauge in gauges
+            ),
+        ]
+
+    def values(self, names: Names, windows: Sequence[WindowSpec], group: int) -> list[float]:
+        """Values in the order of `series`."""
+        out = list(self.family.values(names, *self.totals.of(group)))
+        for window in windows if self.family.windowed else ():
+            out += self.family.window_values(names, self.inside(window.name, group))
+        return out
+
+    def inside(self, window: str, group: int) -> Floats:
+        """Cell sums of *group* inside a window, shape (size,)."""
+        if window in self.timed:
+            return self.timed[window].of(group)
+        added, retracted = self.counted[window].of(group)
+        return added - retracted
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def changes(self) -> Iterator[tuple[str, bytes | None]]:
+        for group, blob in self.totals.changes():
+            yield f"total/{group}", blob
+        for name, window in self.timed.items():
+            for bucket, part in window.changes():
+                yield f"{quote(name, safe='')}/{bucket}", part
+
+    def load(self, name: str, blob: bytes) -> None:
+        """Take back what `changes` gave; windows that are no longer configured are passed over."""
+        kind, _, key = name.partition("/")
+        if kind == "total":
+            self.totals.load(key, blob)
+        for window_name, window in self.timed.items():
+            if quote(window_name, safe="") == kind:
+                window.load(key, blob)
