@@ -18,7 +18,7 @@ import msgspec
 import msgspec.inspect as kinds
 
 from exporter.config.faults import Faults, join_key, listed, nearest
-from exporter.config.kinds import bare, description, expected, found_kind, struct_type
+from exporter.config.kinds import bare, default, description, expected, found_kind, struct_type
 from exporter.config.nodes import BROKEN, Node, plain_scalar
 from exporter.config.types import Duration, Secret, canonical, duration_text, hide_passwords
 
@@ -71,7 +71,7 @@ class Decoder:
             return BROKEN
 
     def fields(self, node: Node, cls: type[msgspec.Struct], key: str, others: Iterable[str] = ()) -> Any:
-        """The written fields of *cls* by name, each decoded or BROKEN; BROKEN if there is no mapping at all.
+        """All fields of *cls* by name, decoded, default or BROKEN; only BROKEN if there is no mapping at all.
 
         *others* are keys that the caller reads itself.
         """
@@ -89,8 +89,11 @@ class Decoder:
                 self.faults.add(node.mark, join_key(key, field.encode_name), message)
         return {
             field.name: self.value(node.value[field.encode_name], field.type, join_key(key, field.encode_name))
-            for field in info.fields
             if field.encode_name in node.value
+            else BROKEN
+            if field.required
+            else default(field)
+            for field in info.fields
         }
 
     def unknown_keys(self, node: Node, key: str, known: list[str]) -> set[str]:

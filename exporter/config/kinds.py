@@ -30,6 +30,11 @@ def bare(kind: kinds.Type) -> tuple[kinds.Type, dict[str, Any]]:
     return kind, extra
 
 
+def default(field: kinds.Field) -> Any:
+    """The default of a field that is not required."""
+    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+
+
 def description(field: kinds.Field) -> str:
     """What `Meta(description=...)` says of a field."""
     kind = field.type

@@ -1,0 +1,63 @@
+"""The config as the rest of the program reads it: complete, checked and in plain units."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from exporter import contracts
+from exporter.config.written import Limits
+
+Threshold = dict[str, float]
+"""`warning` and `critical`, or one of them."""
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    """Where rows of one role come from, and how they are read; all times in seconds."""
+
+    kind: Annotated[str, Meta(description="Name of the source in `plugins`.")]
+    source: Annotated[Any, Meta(description="An instance of that source's `Config`.")]
+    mapping: Annotated[contracts.MappingSpec, Meta(description="How raw records become rows.")]
+    interval: Annotated[float, Meta(description="Seconds between two polls, at least 1.")] = 10.0
+    stale_after: Annotated[float, Meta(description="Seconds of silence after which gauges are dropped.")] = 60.0
+    lookback: Annotated[float | None, Meta(description="Seconds that the first start reads back; None: all.")] = None
+    timeout: Annotated[float, Meta(description="Seconds that one poll may take.")] = 30.0
+
+    @property
+    def arrival_time(self) -> bool:
+        """Whether rows carry no time of their own, so that the moment of reading stands for it."""
+        return "time" not in self.mapping.fields
+
+    def __repr__(self) -> str:
+        return f"Stream({self.kind!r}, {self.mapping.role!r})"
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True):
+    """One model; all times in seconds."""
+
+    spec: Annotated[contracts.ModelSpec, Meta(description="What the families know of the model.")]
+    predictions: Annotated[Stream, Meta(description="Where the predictions come from.")]
+    labels: Annotated[Stream | None, Meta(description="None where predictions carry their label.")] = None
+    horizon: Annotated[float, Meta(description="Seconds that a prediction is remembered.")] = 30 * 86400.0
+    windows: Annotated[tuple[contracts.WindowSpec, ...], Meta(description="Windows of the gauges.")] = ()
+    thresholds: Annotated[dict[str, Threshold], Meta(description="Measure to its `warning` and `critical`.")] = {}
+    retire_after: Annotated[float, Meta(description="Seconds of silence after which a version goes.")] = 7 * 86400.0
+    allowed_lateness: Annotated[float, Meta(description="Seconds between the newest row and the watermark.")] = 0.0
+    max_versions: Annotated[int, Meta(description="Versions with series of their own.")] = 20
+    early_labels: Annotated[int, Meta(description="Labels held without a prediction, at most.")] = 1_000_000
+    remembered: Annotated[int, Meta(description="Predictions remembered, at most.")] = 50_000_000
+
+    def __repr__(self) -> str:
+        return f"ModelConfig({self.spec.name!r})"
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Everything that a config file says; `hidden` are the keys that came from the environment or from files."""
+
+    models: Annotated[dict[str, ModelConfig], Meta(description="The models by name.")]
+    limits: Annotated[Limits, Meta(description="Limits of the whole exporter.")] = Limits()
+    hidden: Annotated[frozenset[str], Meta(description="Keys whose values must never be shown.")] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Config(models={list(self.models)!r})"

@@ -1,0 +1,243 @@
+"""The config: `load` and `parse` give a complete Config, or a ConfigError that lists every fault."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from exporter.config.decode import Decoder, hidden_paths
+from exporter.config.faults import Faults, join_key, nearest
+from exporter.config.nodes import BROKEN, Node, read
+from exporter.config.resolved import Config, ModelConfig, Stream
+from exporter.config.streams import stream
+from exporter.config.types import Duration, canonical
+from exporter.config.written import Limits, ModelEntry, Root, StreamEntry, ThresholdEntry
+from exporter.contracts import ModelSpec, WindowSpec
+
+__all__ = ["Config", "Limits", "ModelConfig", "Stream", "load", "parse"]
+
+
+def load(path: Path) -> Config:
+    """The config in the file at *path*; `!file` paths are relative to it.  Raises ConfigError."""
+    faults = Faults(str(path))
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start]
+        mark = (before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
+        faults.add(mark, "", "is no UTF-8 text; save the file as UTF-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        faults.add((1, 1), "", f"cannot be read: {reason.lower()}; name the config with --config.file")
+    else:
+        return parse(text, str(path), path.parent)
+    raise faults.error()
+
+
+def parse(text: str, name: str, directory: Path = Path(), environment: Mapping[str, str] | None = None) -> Config:
+    """The config in *text*; *name* stands for the file in faults.  Raises ConfigError."""
+    root, faults = read(
+        text.removeprefix("\ufeff"), name, directory, os.environ if environment is None else environment
+    )
+    decoder = Decoder(faults)
+    decoder.hooks = {
+        StreamEntry: lambda node, key: stream(decoder, node, key),
+        ModelEntry: lambda node, key: _model(decoder, node, key),
+    }
+    values: Any = BROKEN
+    if root.value is None:
+        faults.add(root.mark, "", "the config is empty; it begins with models:")
+    else:
+        values = decoder.fields(root, Root, "")
+    if values is BROKEN or len(faults):
+        raise faults.error()
+    return Config(models=values["models"], limits=values.get("limits", Limits()), hidden=frozenset(hidden_paths(root)))
+
+
+def _model(decoder: Decoder, node: Node, key: str) -> Any:
+    """The ModelConfig at *key*, or BROKEN with all its faults listed."""
+    faults = decoder.faults
+    before = len(faults)
+    name = key.removeprefix("models.")
+    if not name.isprintable() or name != name.strip():
+        faults.add(node.mark, key, "a model's name must be printable and have no space around it")
+    entry = decoder.fields(node, ModelEntry, key)
+    if entry is BROKEN:
+        return BROKEN
+    spec = _spec(faults, node, entry, name, key)
+    windows = _windows(faults, node.at("windows"), entry["windows"], join_key(key, "windows"))
+    _check_streams(faults, node, spec, key)
+    if len(faults) > before:
+        return BROKEN
+    return ModelConfig(
+        spec=spec,
+        predictions=entry["predictions"],
+        labels=entry["labels"],
+        horizon=float(entry["horizon"]),
+        windows=windows,
+        thresholds={measure: _bounds(bounds) for measure, bounds in entry["thresholds"].items()},
+        retire_after=float(entry["retire_after"]),
+        allowed_lateness=float(entry["allowed_lateness"]),
+        max_versions=entry["max_versions"],
+        early_labels=entry["early_labels"],
+        remembered=entry["remembered"],
+    )
+
+
+def _bounds(entry: ThresholdEntry) -> dict[str, float]:
+    return {name: bound for name, bound in msgspec.structs.asdict(entry).items() if bound is not None}
+
+
+def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: str) -> ModelSpec:
+    """What the families know of the model; only to be used if there was no fault."""
+    task = entry["task"]
+    classes, aliases = _classes(faults, node.at("classes"), entry["classes"], task, join_key(key, "classes"))
+    positive = None if entry["positive"] in {None, BROKEN} else canonical(entry["positive"])
+    place = join_key(key, "positive")
+    if task == "binary" and entry["positive"] is None:
+        hint = (
+            f"such as positive: {classes[-1]}"
+            if classes and not node.at("classes").hidden
+            else "such as positive: fraud"
+        )
+        message = f"is missing: the class that precision and recall are about, {hint}; or write task: multiclass"
+        faults.add(node.mark, place, message)
+    elif task == "multiclass" and positive is not None:
+        faults.add(node.at("positive").mark, place, "only task: binary has a positive class; remove it")
+    elif positive is not None and classes:
+        positive = aliases.get(positive, positive)
+        if positive not in classes:
+            faults.add(
+                node.at("positive").mark, place, f"is none of the declared classes{_hint(node, positive, classes)}"
+            )
+    for buckets in ("latency_buckets", "delay_buckets"):
+        _check_ascending(faults, node.at(buckets), entry[buckets], join_key(key, buckets))
+    return ModelSpec(
+        name=name,
+        task="binary" if task is BROKEN else task,
+        positive=positive,
+        classes=classes,
+        aliases=aliases,
+        max_classes=entry["max_classes"],
+        latency_buckets=() if entry["latency_buckets"] is BROKEN else tuple(entry["latency_buckets"]),
+        delay_buckets=() if entry["delay_buckets"] is BROKEN else tuple(map(_seconds, entry["delay_buckets"])),
+    )
+
+
+def _seconds(value: Any) -> Any:
+    return value if value is BROKEN else float(value)
+
+
+def _hint(node: Node, positive: str, classes: tuple[str, ...]) -> str:
+    """The class that was meant; silent where either text came from the environment or a file."""
+    if any(path.split(".")[0].split("[")[0] in {"positive", "classes"} for path in hidden_paths(node)):
+        return ""
+    near = nearest(positive, classes)
+    return f"; did you mean {near}?" if near else f": {', '.join(classes[:10])}"
+
+
+def _classes(faults: Faults, node: Node, written: Any, task: Any, key: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Class names in their order, and the class of every other spelling."""
+    if written is None or written is BROKEN:
+        return (), {}
+    entries = written if isinstance(written, dict) else {}
+    names = list(entries) if entries else [canonical(name) for name in written if name is not BROKEN]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            faults.add(_item(node, position).mark, f"{key}[{position}]", "this class is listed twice; remove one")
+    if task == "binary" and len(names) != 2:
+        message = f"task: binary has 2 classes, here are {len(names)}; list both, or write task: multiclass"
+        faults.add(node.mark, key, message)
+    elif task == "multiclass" and len(names) < 2:
+        faults.add(node.mark, key, "task: multiclass needs at least 2 classes")
+    aliases: dict[str, str] = {}
+    for name, spellings in entries.items():
+        for spelling in spellings if isinstance(spellings, list) else [spellings]:
+            alias = "" if spelling is BROKEN else canonical(spelling)
+            taken = aliases.get(alias, alias if alias in entries else name)
+            if taken != name:
+                message = f"one of these spellings already stands for {taken}; keep it in one class"
+                faults.add(node.at(name).mark, join_key(key, name), message)
+            elif alias != name:
+                aliases[alias] = name
+    return tuple(names), aliases
+
+
+def _item(node: Node, position: int) -> Node:
+    return node.value[position] if isinstance(node.value, list) else node
+
+
+def _check_ascending(faults: Faults, node: Node, bounds: Any, key: str) -> None:
+    if bounds is BROKEN or BROKEN in bounds:
+        return
+    for position in range(1, len(bounds)):
+        if bounds[position] <= bounds[position - 1]:
+            message = "must be larger than the bound before it"
+            faults.add(_item(node, position).mark, f"{key}[{position}]", message)
+
+
+def _windows(faults: Faults, node: Node, written: Any, key: str) -> tuple[WindowSpec, ...]:
+    """The windows, each once."""
+    windows: dict[tuple[float | None, int | None], WindowSpec] = {}
+    for position, text in enumerate([] if written is BROKEN else written):
+        if text is BROKEN:
+            continue
+        place, item = f"{key}[{position}]", _item(node, position)
+        try:
+            window = _window(text)
+        except ValueError as error:
+            faults.add(item.mark, place, str(error))
+            continue
+        same = windows.setdefault((window.seconds, window.rows), window)
+        if same is not window:
+            faults.add(item.mark, place, "is the same window as one before it; remove one")
+    return tuple(windows.values())
+
+
+def _window(text: str | int) -> WindowSpec:
+    """Read a window; raises ValueError with the way out."""
+    if isinstance(text, int):
+        raise ValueError(f"a window needs a unit; write {text}s for a time, or last {text} for a count")  # noqa: TRY004 - read as a fault of the value
+    words = text.split()
+    if len(words) == 2 and words[0] == "last":
+        if not (words[1].isascii() and words[1].isdigit() and 0 < len(words[1]) < 10 and int(words[1]) > 0):
+            raise ValueError("a window by count is written last N, such as last 1000")
+        return WindowSpec(name=f"last {int(words[1])}", rows=int(words[1]))
+    try:
+        seconds = Duration.parse(text)
+    except ValueError:
+        seconds = Duration(0)
+    if not 0 < seconds < 1e11:
+        raise ValueError("a window is a time such as 1h or 24h, or a count such as last 1000")
+    return WindowSpec(name=text, seconds=float(seconds))
+
+
+def _check_streams(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
+    """The rules between predictions, labels and classes."""
+    fields = ("predictions", "fields")
+    if not node.has("predictions"):
+        return
+    own = node.has(*fields, "actual")
+    if own and node.has("labels"):
+        message = "predictions.fields already maps actual, so that each row brings its label; remove one of the two"
+        faults.add(node.keys["labels"], join_key(key, "labels"), message)
+    elif not own and node.has(*fields) and not node.has("labels"):
+        message = (
+            "is missing: add labels: with a source, or map actual in predictions.fields if its rows hold the label"
+        )
+        faults.add(node.mark, join_key(key, "labels"), message)
+    if node.has("labels", "fields", "model") and node.has(*fields) and not node.has(*fields, "model"):
+        mark = node.at("labels", "fields", "model").mark
+        faults.add(
+            mark, join_key(key, "labels.fields.model"), "predictions do not map model; map it in both, or in none"
+        )
+    if node.has(*fields, "probabilities") and not node.has("classes"):
+        message = "needs classes: in the order of the list, such as classes: [legit, fraud]"
+        faults.add(node.at(*fields, "probabilities").mark, join_key(key, "predictions.fields.probabilities"), message)
+    if spec.task == "multiclass" and node.has(*fields, "score"):
+        message = "is the probability of the positive class, which task: multiclass does not have; map probabilities"
+        faults.add(node.at(*fields, "score").mark, join_key(key, "predictions.fields.score"), message)

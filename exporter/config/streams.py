@@ -1,0 +1,220 @@
+"""A stream's nodes become a Stream: one source, decoded by that source's own Config, and the mapping of its rows."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from exporter import plugins
+from exporter.config.decode import Decoder
+from exporter.config.faults import join_key, listed, nearest
+from exporter.config.nodes import BROKEN, Node
+from exporter.config.resolved import Stream
+from exporter.config.types import Scalar, canonical, duration_text
+from exporter.config.written import FieldEntry, NotEntry, StreamEntry
+from exporter.contracts import FieldSpec, MappingSpec, WhereSpec
+
+Role = Literal["predictions", "labels"]
+
+NAMES: dict[Role, dict[str, str]] = {
+    "predictions": {
+        "id": "What a prediction and its label share. Required.",
+        "time": "When the prediction was made. Without it, the moment of reading counts.",
+        "predicted": "The predicted class.",
+        "score": "Probability of the positive class, 0 to 1; with `threshold` it also decides the class.",
+        "probabilities": "List of the probabilities of all classes, in the order of `classes`.",
+        "version": "Version of the model.",
+        "model": "Name of the model, where one source serves several.",
+        "latency": "How long the prediction took; seconds unless `unit` says otherwise.",
+        "error": "Why the prediction failed, as a short text; empty if it did not.",
+        "status": "HTTP-like status; 400 and above is an error.",
+        "actual": "The true class, if it stands in the same row; then there is no `labels`.",
+        "label_time": "When `actual` became known.",
+    },
+    "labels": {
+        "id": "The id of the prediction that the label belongs to. Required.",
+        "time": "When the label became known. Without it, the moment of reading counts.",
+        "actual": "The true class. Required.",
+        "model": "Name of the model, where one source serves several.",
+    },
+}
+_SYNONYMS = {
+    "actual": ("label", "target", "truth", "ground_truth", "y_true", "y", "class", "outcome"),
+    "predicted": ("prediction", "predicted_class", "y_pred", "predicted_label", "result"),
+    "score": ("probability", "proba", "confidence"),
+    "probabilities": ("probas", "scores", "predict_proba"),
+    "time": ("timestamp", "ts", "date", "created_at", "event_time", "label_time"),
+    "id": ("request_id", "prediction_id", "record_id", "key", "uuid", "correlation_id"),
+    "latency": ("duration", "took", "elapsed", "latency_ms"),
+    "version": ("model_version",),
+    "model": ("model_name",),
+    "error": ("exception", "reason"),
+}
+_UNITS = {"time", "label_time", "latency"}
+_MAPS = {"predicted", "actual", "model", "version", "error", "status"}
+
+
+def stream(decoder: Decoder, node: Node, key: str) -> Any:
+    """The Stream at *key*, whose last word is its role, or BROKEN with all its faults listed."""
+    role: Role = "labels" if key.endswith(".labels") else "predictions"
+    faults = decoder.faults
+    before = len(faults)
+    entry = decoder.fields(node, StreamEntry, key, plugins.sources())
+    if entry is BROKEN:
+        return BROKEN
+    kind, source = _source(decoder, node, key)
+    fields = _fields(decoder, node.at("fields"), entry["fields"], role, join_key(key, "fields"))
+    _check_timezone(decoder, node, entry["timezone"], key)
+    interval, stale_after = entry["interval"], entry["stale_after"]
+    if isinstance(stale_after, float) and isinstance(interval, float) and stale_after < interval:
+        message = f"must not be shorter than interval ({duration_text(interval)}), or gauges vanish between two polls"
+        faults.add(node.at("stale_after").mark, join_key(key, "stale_after"), message)
+    if len(faults) > before:
+        return BROKEN
+    return Stream(
+        kind=kind,
+        source=source,
+        mapping=MappingSpec(role=role, fields=fields, where=_where(entry["where"]), timezone=entry["timezone"]),
+        interval=float(interval),
+        stale_after=max(60.0, 3 * float(interval)) if stale_after is None else float(stale_after),
+        lookback=None if entry["lookback"] is None else float(entry["lookback"]),
+        timeout=float(entry["timeout"]),
+    )
+
+
+def _source(decoder: Decoder, node: Node, key: str) -> tuple[str, Any]:
+    """The name of the one source that is written, and its Config."""
+    assert isinstance(node.value, dict)  # noqa: S101 - `fields` has judged it
+    known = plugins.sources()
+    written = [name for name in node.value if name in known]
+    if not written:
+        entries = {field.encode_name for field in msgspec.structs.fields(StreamEntry)}
+        if not any(nearest(name, known) for name in node.value if name not in entries):
+            message = f"has no source; write {listed(f'{name}:' for name in known)} here, with its settings"
+            decoder.faults.add(node.mark, key, message)
+        return "", BROKEN
+    for extra in written[1:]:
+        message = f"a stream has one source, and {written[0]} is already given; remove one of the two"
+        decoder.faults.add(node.keys[extra], join_key(key, extra), message)
+    kind = written[0]
+    try:
+        config = plugins.source(kind).Config
+    except ImportError as error:
+        message = f"this source cannot be loaded ({error}); install its extra: prometheus-model-exporter[{kind}]"
+        decoder.faults.add(node.keys[kind], join_key(key, kind), message)
+        return kind, BROKEN
+    return kind, decoder.decode(node.value[kind], config, join_key(key, kind))
+
+
+def _fields(decoder: Decoder, node: Node, entries: Any, role: Role, key: str) -> dict[str, FieldSpec]:
+    """The fields by name, `threshold` of `score` turned into a `predicted` that is decided by it."""
+    if entries is BROKEN:
+        return {}
+    known = NAMES[role]
+    fields: dict[str, FieldSpec] = {}
+    meant = set()
+    for name, entry in entries.items():
+        path = join_key(key, name)
+        if name not in known:
+            near, message = _unknown_field(name, node.at(name), role, entries)
+            meant.add(near)
+            decoder.faults.add(node.keys[name], path, message)
+        elif entry is not BROKEN:
+            written = FieldEntry(field=entry) if isinstance(entry, str) else entry
+            _check_field(decoder, name, node.at(name), written, path)
+            fields[name] = FieldSpec(**msgspec.structs.asdict(written))
+    _check_required(decoder, node, {*entries, *meant}, key, role)
+    score = fields.get("score")
+    if score is not None and score.threshold is not None and "predicted" not in fields:
+        fields["predicted"] = FieldSpec(threshold=score.threshold)
+    return fields
+
+
+def _unknown_field(name: str, node: Node, role: Role, entries: Mapping[str, Any]) -> tuple[str, str]:
+    """The field that was meant (or nothing), and what to say."""
+    known = NAMES[role]
+    target = node.value if isinstance(node.value, str) and not node.hidden else None
+    if target in known and target not in entries:
+        return target, f"unknown field; write {target}: {name} (the exporter's name first, then the path in your data)"
+    synonym = next((meant for meant, words in _SYNONYMS.items() if name.lower() in words and meant in known), None)
+    near = synonym or nearest(name, [word for word in known if word not in entries]) or nearest(name, known)
+    hint = f"did you mean {near}?" if near else f"{role} know {', '.join(known)}"
+    return near or "", f"unknown field; {hint}"
+
+
+def _check_field(decoder: Decoder, name: str, node: Node, entry: FieldEntry, key: str) -> None:
+    def fault(message: str, *at: str) -> None:
+        decoder.faults.add(node.at(*at).mark, join_key(key, at[0]) if at else key, message)
+
+    decided = name == "predicted" and entry.threshold is not None
+    if entry.field is not None and entry.constant is not None:
+        fault("field and constant are both given; keep one of the two", "constant")
+    elif entry.field is None and entry.constant is None and not decided:
+        fault("names no place; write the dotted path of the value, or field: PATH")
+    if entry.field is not None and (not all(entry.field.split(".")) or entry.field.strip() != entry.field):
+        fault("is no dotted path; write names with single dots between, such as output.label")
+    elif entry.field is not None and entry.field.startswith("$."):
+        fault("a path begins with a name; leave out the $.")
+    if entry.constant is not None and name in {"id", "time", "score", "probabilities"}:
+        fault(f"{name} cannot be the same for every row; write the dotted path of its value", "constant")
+    if entry.unit is not None and name not in _UNITS:
+        fault(f"only {listed(sorted(_UNITS))} have a unit; remove it", "unit")
+    if entry.map is not None and name not in _MAPS:
+        fault(f"only {listed(sorted(_MAPS))} can be mapped value by value; remove it", "map")
+    if entry.threshold is not None and name not in {"score", "predicted"}:
+        fault("only score has a threshold; remove it", "threshold")
+
+
+def _check_required(decoder: Decoder, node: Node, names: set[str], key: str, role: Role) -> None:
+    def missing(name: str, message: str) -> None:
+        decoder.faults.add(node.mark, join_key(key, name), message)
+
+    if "id" not in names:
+        missing(
+            "id", "is missing; write id: and the path of what predictions and labels share, such as id: request_id"
+        )
+    if role == "labels":
+        if "actual" not in names:
+            missing("actual", "is missing; write actual: and the path of the true class")
+        return
+    if "label_time" in names and "actual" not in names:
+        decoder.faults.add(
+            node.at("label_time").mark, join_key(key, "label_time"), "is the time of actual, which is not mapped here"
+        )
+    thresholds = [name for name in ("score", "predicted") if node.has(name, "threshold")]
+    if "predicted" in names and "score" in thresholds:
+        message = "predicted is mapped, so that threshold decides nothing; remove one of the two"
+        decoder.faults.add(node.at("score", "threshold").mark, join_key(key, "score.threshold"), message)
+    if "predicted" in thresholds and not ("score" in names or node.has("predicted", "field")):
+        message = "decides by score, which is not mapped; map score as well"
+        decoder.faults.add(node.at("predicted", "threshold").mark, join_key(key, "predicted.threshold"), message)
+    if not names & {"predicted", "probabilities"} and not thresholds:
+        if "score" in names:
+            message = "without predicted, a score needs a threshold; write score: {field: PATH, threshold: 0.5}"
+            decoder.faults.add(node.at("score").mark, join_key(key, "score"), message)
+        else:
+            missing("predicted", "is missing; map predicted, or score with a threshold, or probabilities")
+
+
+def _where(written: Mapping[str, Any]) -> dict[str, WhereSpec]:
+    def texts(value: Scalar | list[Scalar]) -> tuple[str, ...]:
+        return tuple(map(canonical, value if isinstance(value, list) else [value]))
+
+    return {
+        path: WhereSpec(none_of=texts(value.not_)) if isinstance(value, NotEntry) else WhereSpec(one_of=texts(value))
+        for path, value in written.items()
+    }
+
+
+def _check_timezone(decoder: Decoder, node: Node, name: Any, key: str) -> None:
+    if name is BROKEN:
+        return
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        near = None if node.at("timezone").hidden else nearest(name, zoneinfo.available_timezones())
+        hint = f"did you mean {near}?" if near else "write a name such as UTC or Europe/Berlin"
+        decoder.faults.add(node.at("timezone").mark, join_key(key, "timezone"), f"unknown time zone; {hint}")
