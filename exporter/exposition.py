@@ -20,6 +20,7 @@ import xxhash
 from exporter.contracts import MetricSpec, Series, Snapshot, Status
 
 Pairs = tuple[tuple[str, str], ...]
+Owner = tuple[str, ...]
 
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
@@ -47,9 +48,9 @@ class Exposition:
         self.ready = False
         """Whether the backlog has been read: from then on, new counter series start at 0."""
         self.dropped: Counter[str] = Counter()
-        self._blocks: dict[Hashable, _Block] = {}
-        self._owners: dict[str, Hashable] = {}
-        self._newborn: set[Hashable] = set()
+        self._blocks: dict[Owner, _Block] = {}
+        self._owners: dict[str, Owner] = {}
+        self._newborn: set[Owner] = set()
         self._last: Snapshot | None = None
 
     @property
@@ -57,7 +58,7 @@ class Exposition:
         return len(self._owners)
 
     def put(
-        self, owner: Hashable, shape: Hashable, labels: Pairs, series: Callable[[], Sequence[Series]], values: list[float]
+        self, owner: Owner, shape: Hashable, labels: Pairs, series: Callable[[], Sequence[Series]], values: list[float]
     ) -> None:
         """Set the *values* of the series of *owner*, NaN for those to be left out.
 
@@ -78,22 +79,28 @@ class Exposition:
             }
             block.values = values
 
-    def drop(self, owner: Hashable) -> None:
+    def drop(self, owner: Owner) -> None:
         """Let the series of *owner* end."""
         block = self._blocks.pop(owner, None)
         self._newborn.discard(owner)
         for prefix in block.prefixes if block else ():
             self._owners.pop(prefix, None)
 
-    def owners(self) -> list[Hashable]:
-        return list(self._blocks)
+    def owned_by(self, first: str) -> set[Owner]:
+        """Owners whose first word is *first*: all blocks of one model."""
+        return {owner for owner in self._blocks if owner[0] == first}
 
-    def grow_up(self) -> None:
-        """Let counter series that were born at 0 show their values, once a scrape has seen them.  Before `put`."""
-        if self._last is not None and self._last.served:
-            for owner in self._newborn:
-                self._blocks[owner].newborn.clear()
-            self._newborn.clear()
+    def grow_up(self) -> set[Owner]:
+        """Let counter series that were born at 0 show their values, once a scrape has seen them: `put` them again.
+
+        Returns their owners.
+        """
+        if self._last is None or not self._last.served:
+            return set()
+        grown, self._newborn = self._newborn, set()
+        for owner in grown:
+            self._blocks[owner].newborn.clear()
+        return grown
 
     def render(self, now: float, own: tuple[bytes, bytes], status: Status) -> Snapshot:
         """One snapshot of everything; *own* is the exporter's own telemetry as text and as OpenMetrics (no EOF)."""
@@ -124,7 +131,7 @@ class Exposition:
     # --- inside ----------------------------------------------------------------------------------
 
     def _shape(
-        self, owner: Hashable, shape: Hashable, labels: Pairs, series: Sequence[Series], old: _Block | None
+        self, owner: Owner, shape: Hashable, labels: Pairs, series: Sequence[Series], old: _Block | None
     ) -> _Block:
         known = set(old.prefixes) if old else set()
         unborn = {old.prefixes[at] for at in old.newborn} if old else set()

@@ -97,6 +97,7 @@ class Ledger:
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
         self.newest: dict[str, float] = {}
         self.clock: float | None = None
+        self.revision = 0
         self.last_prediction = np.full(0, _NEVER)
         self.last_label = np.full(0, _NEVER)
         self.families = [family for kind in plugins.families() if (family := kind(self.spec)).size]
@@ -115,21 +116,22 @@ class Ledger:
 
     def absorb(
         self, predictions: Sequence[Batch], labels: Sequence[Batch], idle: frozenset[str] = frozenset()
-    ) -> Refusals:
-        """Take in what came of both roles; returns the rows that only now turned out to be unusable.
+    ) -> dict[str, Refusals]:
+        """Take in what came of both roles; returns, by role, the rows that only now turned out to be unusable.
 
         *idle* names the roles whose sources have had nothing to say for a while: they no longer hold time back.
         At most once between two commits.
         """
-        refused = Refusals()
-        made = _joined_rows([self._coded(batch, refused) for batch in predictions])
-        told = _joined_rows([self._coded(batch, refused) for batch in labels])
+        refused = {"predictions": Refusals(), "labels": Refusals()}
+        made = _joined_rows([self._coded(batch, refused["predictions"]) for batch in predictions])
+        told = _joined_rows([self._coded(batch, refused["labels"]) for batch in labels])
         joined = self._join.step(*_sides(made, told))
         self.results.update(joined.results)
         traffic = self._traffic(made, joined)
         self._note_times(made, told, joined, traffic)
         self._count(traffic, joined)
         self._move(idle)
+        self.revision += 1
         return refused
 
     def _count(self, traffic: Traffic, joined: Joined) -> None:

@@ -1,0 +1,5 @@
+"""One cycle in, one snapshot out: what sources delivered is joined, counted, made durable and rendered."""
+
+from exporter.pipeline.cycle import CATALOGUE, Delivery, Pipeline
+
+__all__ = ["CATALOGUE", "Delivery", "Pipeline"]

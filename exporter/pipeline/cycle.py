@@ -1,0 +1,119 @@
+"""The cycle: deliveries of all sources into all ledgers, one commit, then one snapshot."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import msgspec
+
+from exporter import plugins
+from exporter.config.schema import Config
+from exporter.contracts import Batch, Cursor, MetricSpec, Poll, Refusals, Snapshot, Status, WindowSpec
+from exporter.exposition import Exposition
+from exporter.pipeline import report
+from exporter.pipeline.ledger import Ledger
+from exporter.state import State
+
+log = logging.getLogger(__name__)
+
+CATALOGUE: tuple[MetricSpec, ...] = (
+    *report.SPECS,
+    *(spec for family in plugins.families() for spec in family.specs),
+)
+"""Every metric of models, in the order of the exposition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one poll of one source gave."""
+
+    model: str
+    role: str
+    poll: Poll
+
+
+class Pipeline:
+    """The ledgers of all models over one state.  Used by one thread."""
+
+    def __init__(self, config: Config, state: State) -> None:
+        self.config = config
+        self.state = state
+        self.ledgers = {name: Ledger(model, state) for name, model in config.models.items()}
+        self.exposition = Exposition(CATALOGUE, config.limits.series, config.limits.label_length)
+        self._unsaved: dict[str, bytes | None] = {}
+        self._shown: dict[str, tuple[int, bool]] = {}
+
+    def cursor(self, model: str, role: str) -> Cursor | None:
+        """The committed cursor of a source."""
+        blob = self.state.get(_cursor_name(model, role))
+        return msgspec.json.decode(blob) if blob else None
+
+    def absorb(
+        self, deliveries: Iterable[Delivery], idle: Mapping[str, frozenset[str]] | None = None
+    ) -> dict[tuple[str, str], Refusals]:
+        """Join and count all rows and make them durable with their cursors, in one commit.
+
+        *idle* are the roles, per model, whose sources no longer hold event time back.  Returns refusals per
+        (model, role).  Raises StateError if the disk refuses: then either nothing has changed, and the same
+        deliveries can be given again, or (after `unsaved`) everything is counted and only has to be saved.
+        """
+        self.save()
+        batches: dict[str, dict[str, list[Batch]]] = defaultdict(lambda: {"predictions": [], "labels": []})
+        blobs: dict[str, bytes | None] = {}
+        for delivery in deliveries:
+            batch = delivery.poll.batch
+            rows = batches[delivery.model][delivery.role]
+            if batch is not None and len(batch):
+                rows.append(batch)
+            blobs[_cursor_name(delivery.model, delivery.role)] = msgspec.json.encode(delivery.poll.cursor)
+        for model, roles in batches.items():
+            count = {role: sum(map(len, rows)) for role, rows in roles.items()}
+            self.ledgers[model].reserve(count["predictions"], count["predictions"] + count["labels"])
+        refused = {}
+        for model, roles in batches.items():
+            ledger = self.ledgers[model]
+            late = ledger.absorb(roles["predictions"], roles["labels"], (idle or {}).get(model, frozenset()))
+            refused.update({(model, role): refusals for role, refusals in late.items()})
+            blobs.update(ledger.changes())
+        self._unsaved = blobs
+        self.save()
+        return refused
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether counts wait for a disk that takes them; until then no more rows are taken in."""
+        return bool(self._unsaved)
+
+    def save(self) -> None:
+        """Commit what could not be committed before."""
+        if self._unsaved:
+            self.state.commit(self._unsaved)
+            self._unsaved = {}
+
+    def snapshot(
+        self, now: float, own: tuple[bytes, bytes], status: Status, stale: Collection[str] = ()
+    ) -> Snapshot:
+        """Render everything; window gauges of *stale* models are left out."""
+        grown = {owner[0] for owner in self.exposition.grow_up()}
+        for name, ledger in self.ledgers.items():
+            shown = (ledger.revision, name in stale)
+            if name in grown or self._shown.get(name) != shown:
+                self._show(ledger, () if name in stale else ledger.windows)
+                self._shown[name] = shown
+        return self.exposition.render(now, own, status)
+
+    def _show(self, ledger: Ledger, windows: Sequence[WindowSpec]) -> None:
+        blocks = report.blocks(ledger, ledger.alive(), windows)
+        ended = self.exposition.owned_by(ledger.name) - {owner for owner, *_ in blocks}
+        for owner in ended:
+            self.exposition.drop(owner)
+        for owner, shape, labels, series, values in blocks:
+            self.exposition.put(owner, shape, labels, series, values)
+
+
+def _cursor_name(model: str, role: str) -> str:
+    return f"cursor/{quote(model, safe='')}/{role}"

@@ -1,0 +1,163 @@
+"""What a ledger shows: its series for the exposition, and its status for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+
+from exporter.contracts import (
+    MetricSpec,
+    ModelStatus,
+    Series,
+    VersionStatus,
+    WindowSpec,
+    WindowStatus,
+)
+from exporter.exposition import Pairs
+from exporter.pipeline.ledger import RESULTS, Ledger
+
+SPECS = (
+    MetricSpec("model_info", "gauge", "A model and its version, with its task; always 1.", ("model", "version", "task")),
+    MetricSpec(
+        "model_last_prediction_timestamp_seconds",
+        "gauge",
+        "Event time of the newest prediction.",
+        ("model", "version"),
+    ),
+    MetricSpec(
+        "model_last_label_timestamp_seconds",
+        "gauge",
+        "Event time of the newest label that met its prediction.",
+        ("model", "version"),
+    ),
+    MetricSpec(
+        "model_pending_predictions",
+        "gauge",
+        "Predictions that wait for their label and are not older than the horizon.",
+        ("model", "version"),
+    ),
+    MetricSpec("model_orphan_labels", "gauge", "Labels that wait for their prediction.", ("model",)),
+    MetricSpec(
+        "model_joins_total",
+        "counter",
+        "What became of predictions and labels at the join: matched, corrected, repeated, outdated, late, early, "
+        "duplicate, expired (never labelled), evicted and unclaimed (given up for room).",
+        ("model", "result"),
+    ),
+    MetricSpec(
+        "model_threshold",
+        "gauge",
+        "Bound that the config sets for a measure of a model; rules compare with it.",
+        ("model", "measure", "bound", "severity"),
+    ),
+)
+
+Block = tuple[tuple[str, ...], object, Pairs, Callable[[], Sequence[Series]], list[float]]
+"""Owner, shape, labels, series and values: what `Exposition.put` takes."""
+
+
+def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec]) -> list[Block]:
+    """All series of *ledger*: its own, then those of each of its *groups*, with gauges for *windows* only."""
+    names = ledger.names
+    shape = (len(names["class"]), len(names["error"]), len(windows))
+    out: list[Block] = [((ledger.name, "model"), (), (("model", ledger.name),), lambda: _model_series(ledger), _model_values(ledger))]
+    for group in groups:
+        labels = ledger.labels(group)
+        out.append(((ledger.name, "group", str(group)), (), labels, lambda: _group_series(ledger), _group_values(ledger, group)))
+        for tally in ledger.tallies:
+            owner = (ledger.name, type(tally.family).__name__, str(group))
+            values = tally.values(names, windows, group)
+            out.append((owner, shape, labels, lambda tally=tally: tally.series(names, windows), values))
+    return out
+
+
+def _model_series(ledger: Ledger) -> list[Series]:
+    joins = [Series("model_joins_total", (("result", result),)) for result in RESULTS]
+    thresholds = [
+        Series("model_threshold", (("measure", measure), ("bound", "min"), ("severity", severity)))
+        for measure, bounds in ledger.config.thresholds.items()
+        for severity in bounds
+    ]
+    return [Series("model_orphan_labels"), *joins, *thresholds]
+
+
+def _model_values(ledger: Ledger) -> list[float]:
+    thresholds = [value for bounds in ledger.config.thresholds.values() for value in bounds.values()]
+    return [ledger.held, *(ledger.results[result] for result in RESULTS), *thresholds]
+
+
+def _group_series(ledger: Ledger) -> list[Series]:
+    return [
+        Series("model_info", (("task", ledger.spec.task),)),
+        Series("model_last_prediction_timestamp_seconds"),
+        Series("model_last_label_timestamp_seconds"),
+        Series("model_pending_predictions"),
+    ]
+
+
+def _group_values(ledger: Ledger, group: int) -> list[float]:
+    return [
+        1,
+        float(ledger.last_prediction[group]),
+        float(ledger.last_label[group]),
+        int(ledger.pending.of(group)[0]),
+    ]
+
+
+def status(ledger: Ledger) -> ModelStatus:
+    """The model as the web page shows it."""
+    versions = tuple(_version(ledger, group) for group in ledger.alive())
+    return ModelStatus(name=ledger.name, task=ledger.spec.task, orphan_labels=ledger.held, versions=versions)
+
+
+def _version(ledger: Ledger, group: int) -> VersionStatus:
+    names = ledger.names
+    labelled = predictions = 0
+    windows: list[WindowStatus] = []
+    for tally in ledger.tallies:
+        values = dict(zip(_keys(tally.series(names, ledger.windows)), tally.values(names, ledger.windows, group), strict=True))
+        predictions += int(sum(value for (metric, *_), value in values.items() if metric == "model_predictions_total"))
+        for correct in ("true", "false"):
+            labelled += int(values.get(("model_labelled_predictions_total", ("correct", correct)), 0))
+            labelled -= int(values.get(("model_labelled_predictions_retracted_total", ("correct", correct)), 0))
+        if tally.family.windowed:
+            windows += _windows(ledger, values)
+    pairs = dict(ledger.labels(group))
+    prefix = "" if pairs["model"] == ledger.name else f"{pairs['model']} / "
+    return VersionStatus(
+        version=prefix + pairs["version"],
+        predictions=predictions,
+        labelled=labelled,
+        pending=int(ledger.pending.of(group)[0]),
+        last_prediction=_finite(float(ledger.last_prediction[group])),
+        last_label=_finite(float(ledger.last_label[group])),
+        windows=tuple(windows),
+    )
+
+
+def _windows(ledger: Ledger, values: dict[tuple[object, ...], float]) -> list[WindowStatus]:
+    average = "binary" if ledger.spec.task == "binary" else "macro"
+    out = []
+    for window in ledger.windows:
+        at = ("window", window.name)
+        count = values.get(("model_window_labelled_predictions", at))
+        if count is not None:
+            ratios = {
+                measure: _finite(values[f"model_{measure}_ratio", at, ("average", average)])
+                for measure in ("precision", "recall", "f1")
+            }
+            accuracy = _finite(values["model_accuracy_ratio", at])
+            out.append(WindowStatus(name=window.name, labelled=int(count), accuracy=accuracy, average=average, **ratios))
+    return out
+
+
+def _keys(series: Sequence[Series]) -> list[tuple[object, ...]]:
+    return [(one.metric + one.suffix, *one.labels) for one in series]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+__all__ = ["SPECS", "Block", "blocks", "status"]
