@@ -1,0 +1,248 @@
+"""The landing page: one self-contained HTML document from a snapshot's status, for people in a hurry.
+
+Everything that comes from outside is escaped; there is no script and no external resource.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from typing import Final
+
+from exporter.contracts import ModelStatus, ProbeStatus, Snapshot, SourceStatus, Status, VersionStatus, WindowStatus
+
+REFRESH_SECONDS: Final = 10
+_NONE = '<span class="none">\N{EN DASH}</span>'
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadState:
+    """How the last attempt to load the config went: when (epoch seconds), and the text of its faults."""
+
+    at: float
+    problem: str | None = None
+
+
+def render(
+    snapshot: Snapshot | None,
+    *,
+    version: str,
+    documentation: str,
+    telemetry_path: str,
+    reload: ReloadState,
+    problem: str | None = None,
+    now: float | None = None,
+) -> str:
+    """The whole page; *problem* is why the process is not healthy or not ready, ages are as of *now*."""
+    moment = time.time() if now is None else now
+    status = Status() if snapshot is None else snapshot.status
+    style = files("exporter.web").joinpath("page.css").read_text("utf-8")
+    body = "".join(
+        (
+            _header(version, documentation, telemetry_path, problem),
+            _notices(reload, problem, moment),
+            _models(status.models, moment),
+            _sources(status.sources, moment),
+            _probes(status.probes) if status.probes else "",
+            _footer(snapshot, reload, moment),
+        )
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Model Exporter</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}"><style>{style}</style></head>'
+        f"<body>{body}</body></html>\n"
+    )
+
+
+# --- sections ------------------------------------------------------------------------------------
+
+
+def _header(version: str, documentation: str, telemetry_path: str, problem: str | None) -> str:
+    links = (
+        (telemetry_path, "Metrics"),
+        ("/config", "Config"),
+        ("/-/healthy", "Healthy"),
+        ("/-/ready", "Ready"),
+        (documentation, "Documentation"),
+    )
+    items = "".join(f'<a href="{escape(target)}">{escape(name)}</a>' for target, name in links)
+    state = _badge("ok", "running") if problem is None else _badge("bad", "not ready")
+    title = f"<h1>Model Exporter <small>{escape(version)}</small></h1>"
+    return f'<header>{title}{state}<nav aria-label="Pages">{items}</nav></header>'
+
+
+def _notices(reload: ReloadState, problem: str | None, now: float) -> str:
+    notices = []
+    if problem is not None:
+        notices.append(f"<strong>Not ready:</strong> {escape(problem)}")
+    if reload.problem is not None:
+        notices.append(
+            f"<strong>The config of {_age(reload.at, now)} was refused; the one before it runs on.</strong>"
+            f"<pre>{escape(reload.problem)}</pre>"
+        )
+    return "".join(f'<div class="notice" role="alert">{notice}</div>' for notice in notices)
+
+
+def _models(models: Sequence[ModelStatus], now: float) -> str:
+    if not models:
+        return _section("Models", _empty("No predictions yet. A model shows up here with its first row."))
+    return _section("Models", "".join(_model(model, now) for model in models))
+
+
+def _model(model: ModelStatus, now: float) -> str:
+    facts = f'<span class="fact">{escape(model.task)}</span>'
+    orphans = model.orphan_labels
+    facts += f'<span class="fact"><b>{_count(orphans)}</b> orphan label{"" if orphans == 1 else "s"}</span>'
+    versions = "".join(_version(version, now) for version in model.versions)
+    return f"<article><h3>{escape(model.name)} {facts}</h3>{versions or _empty('No predictions yet.')}</article>"
+
+
+def _version(version: VersionStatus, now: float) -> str:
+    coverage = version.labelled / version.predictions if version.predictions else None
+    facts = (
+        ("Predictions", _count(version.predictions)),
+        ("Labelled", _count(version.labelled)),
+        ("Label coverage", _ratio(coverage, digits=1)),
+        ("Pending", _count(version.pending)),
+        ("Newest prediction", _age(version.last_prediction, now)),
+        ("Newest label", _age(version.last_label, now)),
+    )
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    title = f'<h4><span class="key">version</span> {escape(version.version)}</h4>'
+    return f"{title}<dl>{items}</dl>{_windows(version.windows)}"
+
+
+def _windows(windows: Sequence[WindowStatus]) -> str:
+    if not windows:
+        return ""
+    rows = (
+        (
+            _name(window.name, window.average if window.average != "binary" else ""),
+            _count(window.labelled),
+            *(_ratio(value) for value in (window.accuracy, window.precision, window.recall, window.f1)),
+        )
+        for window in windows
+    )
+    return _table(("Window", "#Labelled", "#Accuracy", "#Precision", "#Recall", "#F1"), rows)
+
+
+def _sources(sources: Sequence[SourceStatus], now: float) -> str:
+    if not sources:
+        return _section("Sources", _empty("No source has been asked yet."))
+    rows = (
+        (
+            _name(source.model, source.role) + _remark("error", source.last_error) + _remark("note", source.note),
+            escape(source.kind),
+            _up(source.up),
+            _age(source.last_success, now),
+            _age(source.newest_record, now),
+            _count(source.rows),
+            _refused(source),
+        )
+        for source in sources
+    )
+    columns = ("Source", "Kind", "State", "#Last success", "#Newest record", "#Rows", "#Refused")
+    return _section("Sources", _table(columns, rows))
+
+
+def _refused(source: SourceStatus) -> str:
+    counts = sorted(((count, reason) for reason, count in source.refused.items() if count), reverse=True)
+    if not counts:
+        return _NONE
+    return "".join(
+        f'<p class="number"><b>{_count(count)}</b> <code>{escape(reason)}</code></p>' for count, reason in counts
+    )
+
+
+def _probes(probes: Sequence[ProbeStatus]) -> str:
+    rows = ((_name(probe.target, probe.model), _up(probe.up), escape(probe.detail) or _NONE) for probe in probes)
+    return _section("Model servers", _table(("Server", "State", "Detail"), rows))
+
+
+def _footer(snapshot: Snapshot | None, reload: ReloadState, now: float) -> str:
+    facts = []
+    if snapshot is not None:
+        facts.append(f"{_count(snapshot.series)} series, made {_age(snapshot.made_at, now)}")
+    if reload.problem is None:
+        facts.append(f"config loaded {_age(reload.at, now)}")
+    facts.append(f"this page looks again every {REFRESH_SECONDS} s")
+    return f"<footer>{' · '.join(facts)}</footer>"
+
+
+# --- pieces --------------------------------------------------------------------------------------
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{title}</h2>{content}</section>"
+
+
+def _empty(message: str) -> str:
+    return f'<p class="empty">{message}</p>'
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of ready HTML cells; a column whose title begins with # holds numbers.
+
+    Each cell repeats its column's title, which a narrow screen shows instead of the header row.
+    """
+    titles = [column.lstrip("#") for column in columns]
+    kinds = [' class="number"' if column.startswith("#") else "" for column in columns]
+    head = "".join(f'<th scope="col"{kind}>{title}</th>' for title, kind in zip(titles, kinds, strict=True))
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-title="{title}"{kind}><div>{cell}</div></td>'
+            for title, kind, cell in zip(titles, kinds, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _name(name: str, detail: str) -> str:
+    return f'<span class="name">{escape(name)}</span> <span class="key">{escape(detail)}</span>'
+
+
+def _remark(kind: str, remark: str | None) -> str:
+    return f'<p class="{kind}">{escape(remark)}</p>' if remark else ""
+
+
+def _badge(kind: str, word: str) -> str:
+    return f'<span class="badge {kind}">{word}</span>'
+
+
+def _up(up: bool | None) -> str:
+    return _badge("wait", "not asked yet") if up is None else _badge("ok", "up") if up else _badge("bad", "down")
+
+
+def _count(number: int) -> str:
+    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _ratio(value: float | None, digits: int = 2) -> str:
+    """A ratio as a percentage; what is undefined is a dash, and only a perfect one reads 100 %."""
+    if value is None:
+        return _NONE
+    percent = round(100.0 * value, digits)
+    if percent >= 100.0 > 100.0 * value:
+        percent = 100.0 - 10.0**-digits
+    return f"{percent:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+
+
+def _age(moment: float | None, now: float) -> str:
+    """How long ago *moment* was, with the exact time in UTC for whoever points at it."""
+    if moment is None:
+        return _NONE
+    seconds = now - moment
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    size, unit = next(((size, unit) for size, unit in units if abs(seconds) >= size), (1, "s"))
+    amount = f"{abs(seconds) / size:.0f} {unit}"
+    words = "just now" if abs(seconds) < 1 else f"{amount} ago" if seconds > 0 else f"in {amount}"
+    exact = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    return f'<time datetime="{exact}" title="{exact}">{words}</time>'
