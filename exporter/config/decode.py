@@ -85,7 +85,8 @@ class Decoder:
         meant = self.unknown_keys(node, key, [*(field.encode_name for field in info.fields), *others])
         for field in missing:
             if field.encode_name not in meant:
-                message = f"is missing: {description(field)}".rstrip(": ")
+                what = description(field).rstrip(".")
+                message = f"is missing: {what[:1].lower()}{what[1:]}" if what else "is missing"
                 self.faults.add(node.mark, join_key(key, field.encode_name), message)
         return {
             field.name: self.value(node.value[field.encode_name], field.type, join_key(key, field.encode_name))
@@ -264,7 +265,7 @@ class Decoder:
     def wrong(self, node: Node, key: str, wanted: str, hint: str = "") -> Any:
         """A fault for a value of the wrong type; BROKEN."""
         if node.value is None:
-            message = f"nothing is written here; expected {wanted}, or remove the key"
+            message = f"nothing is written here; expected {wanted}"
         else:
             message = f"expected {wanted}, found {found_kind(node)}" + (f"; {hint}" if hint else "")
         self.faults.add(node.mark, key, message)

@@ -123,6 +123,7 @@ def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: 
         classes=classes,
         aliases=aliases,
         max_classes=entry["max_classes"],
+        confusion_classes=entry["confusion_classes"],
         latency_buckets=() if entry["latency_buckets"] is BROKEN else tuple(entry["latency_buckets"]),
         delay_buckets=() if entry["delay_buckets"] is BROKEN else tuple(map(_seconds, entry["delay_buckets"])),
     )

@@ -14,7 +14,7 @@ Measure = Literal["accuracy", "precision", "recall", "f1"]
 Positive = Annotated[float, Meta(gt=0)]
 PositiveDuration = Annotated[Duration, Meta(extra={"gt": 0.0})]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
-Names = Annotated[list[Scalar], Meta(min_length=1)]
+Names = Annotated[list[Scalar], Meta(min_length=1, max_length=10_000)]
 
 
 def _delay_buckets() -> list[PositiveDuration]:
@@ -95,14 +95,17 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         Scalar | None, Meta(description="The class that precision and recall are about; required for `binary`.")
     ] = None
     classes: Annotated[
-        Names | dict[str, Scalar | Names] | None,
+        Names | Annotated[dict[str, Scalar | Names], Meta(max_length=10_000)] | None,
         Meta(
             description="All classes: a list, or `{fraud: [1, true], legit: [0, false]}` with their other spellings."
         ),
     ] = None
     max_classes: Annotated[
-        int, Meta(ge=2, le=100_000, description="How many classes are told apart if none are declared.")
+        int, Meta(ge=2, le=10_000, description="How many classes are told apart if none are declared.")
     ] = 64
+    confusion_classes: Annotated[
+        int, Meta(ge=0, le=1_000, description="Up to how many classes the whole confusion matrix is exposed.")
+    ] = 20
     latency_buckets: Annotated[
         list[Positive], Meta(min_length=1, description="Upper bounds of the latency histogram, in seconds.")
     ] = field(default_factory=lambda: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
@@ -135,10 +138,11 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=10_000, description="How many versions have series of their own; the rest is `other`.")
     ] = 20
     early_labels: Annotated[
-        int, Meta(ge=0, description="How many labels are held whose prediction is not known yet.")
+        int, Meta(ge=0, le=1_000_000_000, description="How many labels are held whose prediction is not known yet.")
     ] = 1_000_000
     remembered: Annotated[
-        int, Meta(ge=1, description="How many predictions are remembered at most; the oldest go first.")
+        int,
+        Meta(ge=1, le=1_000_000_000, description="How many predictions are remembered at most; the oldest go first."),
     ] = 50_000_000
 
 
