@@ -1,0 +1,156 @@
+"""What the landing page says, and what it must never let through."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.contracts import (
+    ModelStatus,
+    ProbeStatus,
+    Snapshot,
+    SourceStatus,
+    Status,
+    VersionStatus,
+    WindowStatus,
+)
+from exporter.web import page
+from exporter.web.page import ReloadState
+
+NOW = 1_795_000_000.0
+VOID = {"meta"}
+
+
+class Reader(HTMLParser):
+    """Collects texts, tags and attributes, and insists on tags that close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID and tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["style"]:
+            self.texts.append(data)
+
+
+def draw(status: Status | None, problem: str | None = None, fault: str | None = None) -> str:
+    snapshot = None if status is None else Snapshot(b"", b"", 42, NOW - 1, status)
+    return page.render(
+        snapshot,
+        version="1.2.3",
+        documentation="https://example.org/docs",
+        telemetry_path="/metrics",
+        reload=ReloadState(NOW - 60, fault),
+        problem=problem,
+        now=NOW,
+    )
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def words(html: str) -> str:
+    return re.sub(r"\s+", " ", " ".join(read(html).texts))
+
+
+def status_of(text: str, number: float | None = 0.5) -> Status:
+    window = WindowStatus(
+        name=text, labelled=3, accuracy=number, precision=number, recall=number, f1=number, average="macro"
+    )
+    version = VersionStatus(version=text, predictions=8, labelled=3, pending=5, last_label=NOW - 90, windows=(window,))
+    return Status(
+        models=(ModelStatus(name=text, task="multiclass", orphan_labels=1, versions=(version,)),),
+        sources=(
+            SourceStatus(
+                model=text,
+                role="labels",
+                kind=text,
+                up=False,
+                last_success=NOW - 7200,
+                rows=1234567,
+                refused={text: 3},
+                last_error=text,
+                note=text,
+            ),
+        ),
+        probes=(ProbeStatus(target=text, model=text, up=True, detail=text),),
+    )
+
+
+def test_quality_and_sources_are_shown():
+    """A reader finds the numbers of a model and the state of its sources, with ages and counts made readable."""
+    shown = words(draw(status_of("fraud")))
+    for expected in ("50.00 %", "37.5 %", "down", "2 h ago", "1 234 567", "2 min ago", "42 series", "macro"):
+        assert expected in shown
+
+
+def test_nothing_yet_is_said_in_words():
+    """Before the first snapshot the page has no empty tables, and says why it is not ready."""
+    html = draw(None, problem="the first cycle has not ended")
+    assert "No predictions yet" in words(html)
+    assert "Not ready: the first cycle has not ended" in words(html)
+    assert "<table" not in html
+
+
+def test_undefined_ratio_is_a_dash_not_a_zero():
+    """No data is not zero."""
+    html = draw(status_of("fraud", None))
+    assert "0.00" not in html
+    assert html.count(page._NONE) >= 4
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(1.0, "100.00"), (0.999999, "99.99"), (0.0, "0.00"), (0.12345, "12.35")]
+)
+def test_only_perfect_quality_reads_as_perfect(ratio, expected):
+    """Rounding never turns a rare mistake into none at all."""
+    assert page._ratio(ratio).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.2, "just now"),
+        (5, "5 s ago"),
+        (150, "2 min ago"),
+        (7300, "2 h ago"),
+        (900_000, "10 d ago"),
+        (-30, "in 30 s"),
+    ],
+)
+def test_age_is_told_in_its_largest_unit(seconds, expected):
+    """Ages are for people; a time in the future is told as such, not as a negative age."""
+    assert f">{expected}</time>" in page._age(NOW - seconds, NOW)
+
+
+@given(st.text(min_size=1))
+def test_no_text_from_outside_becomes_markup(text):
+    """Names, errors and notes of any content leave the document's tags as they are."""
+    plain, strange = read(draw(status_of("x"), "x", "x")), read(draw(status_of(text), text, text))
+    assert [entry[:2] for entry in strange.attributes] == [entry[:2] for entry in plain.attributes]
+
+
+def test_page_needs_nothing_from_elsewhere():
+    """No script, no style sheet, image or font of another origin: only links that a person may follow."""
+    html = draw(status_of("x"), "x", "x")
+    loading = {"src", "srcset", "data", "action", "onload"}
+    assert not [entry for entry in read(html).attributes if entry[1] in loading or entry[0] in {"script", "link"}]
+    assert "url(" not in html
+    assert "@import" not in html
