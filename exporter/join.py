@@ -115,9 +115,9 @@ class Join:
         record = self.early.read(slot)
         alive = record["actual"] != UNKNOWN
         slot, record = slot[alive], record[alive]
-        gone = record.copy()
-        gone["actual"] = UNKNOWN
-        self.early.relabel(_changes(slot, gone))
+        gone = np.zeros(len(slot), CHANGE)
+        gone["slot"], gone["actual"] = slot, UNKNOWN
+        self.early.relabel(gone)
         self.held -= len(slot)
         # A label that was repeated while it waited is told twice, so that it stands as it would have without waiting.
         again = record["confirmed"] > 0
@@ -132,11 +132,11 @@ class Join:
         late = labels.time - record["time"] > self.horizon
         if late.any():
             results["late"] += int(late.sum())
-            labels, slot = _at(labels, np.flatnonzero(~late)), slot[~late]
-        settled = _settle(self.remembered, slot, labels)
+            labels, slot, record = _at(labels, np.flatnonzero(~late)), slot[~late], record[~late]
+        settled = _settle(self.remembered, slot, record, labels)
         results.update(settled.results)
-        answered = settled.after[settled.first]
-        return _scored(settled), answered["group"].astype(np.int32), answered["time"].copy()
+        answered = settled.record[settled.first]
+        return settled.scored(), answered["group"].astype(np.int32), answered["time"].copy()
 
     def _hold(self, labels: Told, results: Counter[str]) -> None:
         """Keep labels until their predictions come, under the same rules."""
@@ -146,9 +146,10 @@ class Join:
             records = np.zeros(len(fresh), RECORD)
             records["key"], records["time"], records["actual"] = labels.key[fresh], labels.time[fresh], UNKNOWN
             self.early.append(records)
-        settled = _settle(self.early, self.early.find(labels.key), labels)
-        self.held += int(settled.first.sum())
-        results["early"] += settled.results.pop("matched") + settled.results.pop("corrected")
+        slot = self.early.find(labels.key)
+        settled = _settle(self.early, slot, self.early.read(slot), labels)
+        self.held += len(settled.first)
+        results["early"] += settled.results.pop("matched", 0) + settled.results.pop("corrected", 0)
         results.update(settled.results)
 
     def forget(self, before: float, most: int, most_early: int) -> tuple[int, int]:
@@ -169,75 +170,111 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True)
-class _Settled:
-    """Records after their labels: `slot` and `after` of those touched, `first` where it was the first label.
+class _Labelled:
+    """The labels of some records, as columns that can be changed in place."""
 
-    `sign`, `at` and `record` are the results taken back (-1) and counted (+1), in the order of the labels.
-    """
+    actual: Codes
+    since: Floats
+    confirmed: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Results taken back (`sign` -1) and counted (+1): the label's row, the record's place, the label."""
+
+    row: Index
+    sign: NDArray[np.int8]
+    place: Index
+    actual: Codes
+    since: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """Distinct records and what their labels did to them; `first` where it was the first label."""
 
     slot: NDArray[np.int64]
-    after: NDArray[np.void]
-    first: NDArray[np.bool_]
-    sign: NDArray[np.int8]
-    at: Index
     record: NDArray[np.void]
+    first: Index
+    taken: _Taken
     results: Counter[str]
 
+    def scored(self) -> Scored:
+        taken = self.taken
+        # In the usual case every record was counted once, in order, and nothing has to be gathered.
+        at: Index | slice = slice(None) if np.array_equal(taken.place, np.arange(len(self.record))) else taken.place
+        group, predicted = (self.record[name].astype(np.int32)[at] for name in ("group", "predicted"))
+        score, time = (np.ascontiguousarray(self.record[name])[at] for name in ("score", "time"))
+        return Scored(
+            sign=taken.sign,
+            slot=self.slot[at],
+            group=group,
+            actual=taken.actual,
+            predicted=predicted,
+            score=score,
+            time=time,
+            label_time=taken.since,
+        )
 
-def _settle(table: Remembered, slot: NDArray[np.int64], labels: Told) -> _Settled:
-    """Give the records at *slot* their *labels*, one after the other, and tell the table what has changed."""
+
+def _settle(table: Remembered, slot: NDArray[np.int64], record: NDArray[np.void], labels: Told) -> _Settled:
+    """Give the *record*s at *slot* their *labels*, one after the other, and tell the table what has changed."""
     distinct, place, turns = _turns(slot)
-    slot = slot[distinct]
-    record = table.read(slot)
-    before = record.copy()
-    results: Counter[str] = Counter()
-    taken = [_turn(turn, place[turn], labels, record, results) for turn in turns]
-    changed = (record["label_time"] != before["label_time"]) | (record["confirmed"] != before["confirmed"])
-    changed |= record["actual"] != before["actual"]
-    table.relabel(_changes(slot[changed], record[changed]))
-    order, sign, at, rows = (np.concatenate(parts) for parts in zip(*taken, strict=True))
     if len(turns) > 1:
-        by_arrival = np.argsort(order, kind="stable")
-        sign, at, rows = sign[by_arrival], at[by_arrival], rows[by_arrival]
-    first = (before["actual"] == UNKNOWN) & (record["actual"] != UNKNOWN)
-    return _Settled(slot, record, first, sign, at, rows, results)
+        slot, record = slot[distinct], record[distinct]
+    now = _Labelled(record["actual"].astype(np.int32), record["label_time"].copy(), record["confirmed"].astype(float))
+    results: Counter[str] = Counter()
+    taken = [_turn(turn, place[turn], labels, now, results) for turn in turns]
+    moved = (now.since != record["label_time"]) | (now.confirmed != record["confirmed"])
+    changed = np.flatnonzero(moved | (now.actual != record["actual"]))
+    change = np.empty(len(changed), CHANGE)
+    change["slot"], change["label_time"] = slot[changed], now.since[changed]
+    change["confirmed"], change["actual"] = now.confirmed[changed], now.actual[changed]
+    table.relabel(change)
+    first = np.flatnonzero((record["actual"] == UNKNOWN) & (now.actual != UNKNOWN))
+    return _Settled(slot, record, first, _by_arrival(taken), results)
 
 
-def _turn(
-    turn: Index, place: Index, labels: Told, record: NDArray[np.void], results: Counter[str]
-) -> tuple[Index, NDArray[np.int8], Index, NDArray[np.void]]:
-    """Give each record at *place* the label at *turn*; no record stands twice in a turn.
-
-    Returns, for every result taken back or counted: its label's row, its sign, its place and its record.
-    """
+def _turn(turn: Index, place: Index, labels: Told, now: _Labelled, results: Counter[str]) -> _Taken:
+    """Give each record at *place* the label at *turn*; no record stands twice in a turn."""
     actual, time = labels.actual[turn], labels.time[turn]
-    old = record[place]
-    newest = old["label_time"] + old["confirmed"]
-    unknown, same = old["actual"] == UNKNOWN, old["actual"] == actual
-    corrected = ~unknown & ~same & (time >= newest)
-    counted = unknown | corrected
-    results["matched"] += int(unknown.sum())
-    results["corrected"] += int(corrected.sum())
-    results["repeated"] += int(same.sum())
-    results["outdated"] += int((~counted & ~same).sum())
-    confirmed = same & (time > newest)
-    at = place[confirmed]
-    record["confirmed"][at] = time[confirmed] - record["label_time"][at]
-    at = place[counted]
-    record["actual"][at], record["label_time"][at], record["confirmed"][at] = actual[counted], time[counted], 0
-    back = np.flatnonzero(corrected)
-    return (
-        np.concatenate([turn[back], turn[counted]]),
-        np.concatenate([np.full(len(back), -1, np.int8), np.ones(len(at), np.int8)]),
-        np.concatenate([place[back], at]),
-        np.concatenate([old[back], record[at]]),
-    )
+    old, since = now.actual[place], now.since[place]
+    unknown = old == UNKNOWN
+    counted, back = unknown, np.empty(0, np.intp)
+    known = np.flatnonzero(~unknown)
+    results["matched"] += len(turn) - len(known)
+    if len(known):
+        newest = since[known] + now.confirmed[place[known]]
+        same, newer = old[known] == actual[known], time[known] >= newest
+        back = known[~same & newer]
+        results["repeated"] += int(same.sum())
+        results["corrected"] += len(back)
+        results["outdated"] += int((~same & ~newer).sum())
+        again = known[same & (time[known] > newest)]
+        now.confirmed[place[again]] = time[again] - since[again]
+        counted = unknown.copy()
+        counted[back] = True
+    new = np.flatnonzero(counted)
+    at = place[new]
+    now.actual[at], now.since[at], now.confirmed[at] = actual[new], time[new], 0.0
+    plus = _Taken(turn[new], np.ones(len(new), np.int8), at, actual[new], time[new])
+    if not len(back):
+        return plus
+    minus = _Taken(turn[back], np.full(len(back), -1, np.int8), place[back], old[back], since[back])
+    return _concatenated([minus, plus])
 
 
-def _scored(settled: _Settled) -> Scored:
-    columns = {name: settled.record[name].astype(np.int32) for name in ("group", "actual", "predicted")}
-    columns |= {name: np.ascontiguousarray(settled.record[name]) for name in ("score", "time", "label_time")}
-    return Scored(sign=settled.sign, slot=settled.slot[settled.at], **columns)
+def _by_arrival(taken: list[_Taken]) -> _Taken:
+    """Results of all turns in the order of their labels, what is taken back before what replaces it."""
+    if len(taken) == 1:
+        return taken[0]
+    whole = _concatenated(taken)
+    order = np.argsort(whole.row, kind="stable")
+    return _Taken(*(getattr(whole, name)[order] for name in _Taken.__slots__))
+
+
+def _concatenated(parts: list[_Taken]) -> _Taken:
+    return _Taken(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Taken.__slots__))
 
 
 def _both(first: Told, then: Told) -> Told:
@@ -252,14 +289,6 @@ def _both(first: Told, then: Told) -> Told:
 
 def _at(told: Told, at: Index) -> Told:
     return Told(key=told.key[at], time=told.time[at], actual=told.actual[at])
-
-
-def _changes(slot: NDArray[np.int64], record: NDArray[np.void]) -> NDArray[np.void]:
-    change = np.empty(len(slot), CHANGE)
-    change["slot"] = slot
-    for name in ("label_time", "confirmed", "actual"):
-        change[name] = record[name]
-    return change
 
 
 def _turns(slot: NDArray[np.int64]) -> tuple[Index, Index, list[Index]]:

@@ -7,6 +7,7 @@ computed again, so that a window of a day costs what a window of a minute does.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,9 @@ class Totals:
         self.added, self.retracted = _grown(self.added, groups), _grown(self.retracted, groups)
         sides = [(self.added, slice(None))] if sign is None else [(self.added, sign > 0), (self.retracted, sign < 0)]
         for side, rows in sides:
-            sums = np.bincount(cell[rows], weight[rows], minlength=side.size)
-            side += sums.reshape(side.shape)
-        self.dirty.update(np.unique(cell // self.size).tolist())
+            sums = np.bincount(cell[rows], weight[rows], minlength=side.size).reshape(side.shape)
+            side += sums
+            self.dirty.update(np.flatnonzero(sums.any(axis=1)).tolist())
 
     def of(self, group: int) -> tuple[Floats, Floats]:
         """Added and retracted sums of *group*, shape (size,) each."""
@@ -161,13 +162,16 @@ class CountWindow:
         A row that is taken back leaves, and its corrected result enters as the newest.
         """
         entered, left = [], []
-        for group in np.unique(scored.group).tolist():
+        for group in np.flatnonzero(np.bincount(scored.group)).tolist():
             mine = scored.group == group
             kept = self.groups.get(group, np.empty(0, ROW))
-            gone = np.isin(kept["slot"], scored.slot[mine & (scored.sign < 0)])
-            new = _rows(scored, np.flatnonzero(mine & (scored.sign > 0)))
-            # Of several results for one prediction within this batch only the last one stands.
-            new = new[_last_of_each(new["slot"])][-self.rows :]
+            taken_back = scored.slot[mine & (scored.sign < 0)]
+            gone = np.isin(kept["slot"], taken_back)
+            at = np.flatnonzero(mine & (scored.sign > 0))
+            if len(taken_back):
+                # Of several results for one prediction within these rows only the last one stands.
+                at = at[_last_of_each(scored.slot[at])]
+            new = _rows(scored, at[-self.rows :])
             merged = np.concatenate([kept[~gone], new])
             over = max(0, len(merged) - self.rows)
             left += [kept[gone], merged[:over]]
@@ -242,7 +246,7 @@ def _packed(cell: NDArray[np.int64], *sums: Floats) -> bytes:
     return b"".join([cell.astype("<i8").tobytes(), *(part.astype("<f8").tobytes() for part in sums)])
 
 
-def _unpacked(blob: bytes, parts: int) -> tuple[NDArray, ...]:
+def _unpacked(blob: bytes, parts: int) -> tuple[NDArray[Any], ...]:
     columns = np.frombuffer(blob, "<i8").reshape(parts, -1)
     return columns[0], *(column.view("<f8") for column in columns[1:])
 

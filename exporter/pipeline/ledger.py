@@ -240,7 +240,8 @@ class Ledger:
         for new in np.unique(pair[table[pair] == ABSENT]).tolist():
             table[new] = len(self.groups)
             self.groups.append(divmod(new, self.config.max_versions))
-        return table[pair]
+        codes: Codes = table[pair]
+        return codes
 
     # --- what others see -------------------------------------------------------------------------
 
@@ -338,7 +339,7 @@ class Ledger:
         ):
             for name in names:
                 vocabulary.code(name)
-        self.groups = [tuple(pair) for pair in saved.groups]
+        self.groups = saved.groups
         self.results.update(saved.results)
         self.newest = saved.newest
         self.last_prediction, self.last_label = np.array(saved.last_prediction), np.array(saved.last_label)
@@ -401,11 +402,8 @@ def _sides(made: _Rows, told: _Rows) -> tuple[Made, Told]:
 def _joined_rows(parts: list[_Rows]) -> _Rows:
     if len(parts) == 1:
         return parts[0]
-    empty = _Rows(
-        key=np.empty((0, 2), np.uint64),
-        **{name: np.empty(0, np.int32) for name in ("group", "predicted", "actual", "error")},
-        **{name: np.empty(0) for name in ("time", "actual_time", "score", "latency")},
-    )
+    code, number = np.empty(0, np.int32), np.empty(0)
+    empty = _Rows(np.empty((0, 2), np.uint64), number, code, code, code, number, number, number, code)
     return _Rows(*(np.concatenate([getattr(rows, name) for rows in (empty, *parts)]) for name in _Rows.__slots__))
 
 

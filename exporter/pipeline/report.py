@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 
 from exporter.contracts import (
@@ -61,14 +62,14 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
     """All series of *ledger*: its own, then those of each of its *groups*, with gauges for *windows* only."""
     names = ledger.names
     shape = (len(names["class"]), len(names["error"]), len(windows))
-    out: list[Block] = [((ledger.name, "model"), (), (("model", ledger.name),), lambda: _model_series(ledger), _model_values(ledger))]
+    out: list[Block] = [((ledger.name, "model"), (), (("model", ledger.name),), partial(_model_series, ledger), _model_values(ledger))]
     for group in groups:
         labels = ledger.labels(group)
-        out.append(((ledger.name, "group", str(group)), (), labels, lambda: _group_series(ledger), _group_values(ledger, group)))
+        out.append(((ledger.name, "group", str(group)), (), labels, partial(_group_series, ledger), _group_values(ledger, group)))
         for tally in ledger.tallies:
             owner = (ledger.name, type(tally.family).__name__, str(group))
             values = tally.values(names, windows, group)
-            out.append((owner, shape, labels, lambda tally=tally: tally.series(names, windows), values))
+            out.append((owner, shape, labels, partial(tally.series, names, windows), values))
     return out
 
 

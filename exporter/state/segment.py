@@ -13,6 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,7 +132,7 @@ class Segment:
         return [path for path in (self.log_path, self.index_path) if path]
 
 
-def _array(path: Path | None, dtype: np.dtype, size: int) -> NDArray:
+def _array(path: Path | None, dtype: np.dtype[Any], size: int) -> NDArray[Any]:
     """A zeroed or existing array; its blocks are reserved, so that a full disk is an error now and no SIGBUS later."""
     if path is None:
         return np.zeros(size, dtype)
@@ -145,5 +146,5 @@ def _array(path: Path | None, dtype: np.dtype, size: int) -> NDArray:
         os.close(handle)
 
 
-def _mapping(array: NDArray) -> mmap.mmap | None:
+def _mapping(array: NDArray[Any]) -> mmap.mmap | None:
     return array.base if isinstance(array.base, mmap.mmap) else None

@@ -80,11 +80,11 @@ class State:
         return self._tables[name]
 
     @property
-    def bytes(self) -> int:
-        """Size of all that is kept."""
+    def size(self) -> int:
+        """Bytes of all that is kept."""
         pages = self._database.execute("PRAGMA page_count").fetchone()[0]
         size = self._database.execute("PRAGMA page_size").fetchone()[0]
-        return int(pages * size) + sum(table.bytes for table in self._tables.values())
+        return int(pages * size) + sum(table.size for table in self._tables.values())
 
     # --- writing ---------------------------------------------------------------------------------
 

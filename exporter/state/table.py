@@ -22,6 +22,9 @@ from exporter.state.segment import Segment
 SMALLEST = 1 << 13
 LARGEST = 1 << 22
 
+_OPAQUE = np.dtype(f"V{RECORD.itemsize}")
+"""A record as mere bytes: copied several times faster than field by field."""
+
 
 class SegmentMeta(msgspec.Struct, frozen=True):
     """What a commit says of a segment."""
@@ -53,7 +56,8 @@ class Table:
         return sum(segment.rows for segment in self.segments)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
+        """Bytes of all rows and indexes."""
         return sum(segment.log.nbytes + segment.index.nbytes for segment in self.segments)
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
@@ -100,12 +104,10 @@ class Table:
 
     def read(self, slots: NDArray[np.int64]) -> NDArray[np.void]:
         """Copies of the rows at *slots*, dtype RECORD."""
-        if len(self.segments) == 1:
-            return self.segments[0].log[slots - self.segments[0].first]
-        out = np.empty(len(slots), RECORD)
+        out = np.empty(len(slots), _OPAQUE)
         for segment, here in self._by_segment(slots):
-            out[here] = segment.log[slots[here] - segment.first]
-        return out
+            out[here] = segment.log.view(_OPAQUE)[slots[here] - segment.first]
+        return out.view(RECORD)
 
     def relabel(self, change: NDArray[np.void]) -> None:
         """Set labels (dtype CHANGE), each slot named once between two commits.
