@@ -82,12 +82,10 @@ class Decoder:
             known = ", ".join([*others, *(field.encode_name for field in info.fields)][:8])
             return self.wrong(node, key, f"a mapping with keys such as {known}")
         missing = [field for field in info.fields if field.required and field.encode_name not in node.value]
-        meant = self.unknown_keys(node, key, [*(field.encode_name for field in info.fields), *others])
+        self.unknown_keys(node, key, [*(field.encode_name for field in info.fields), *others])
         for field in missing:
-            if field.encode_name not in meant:
-                what = description(field).rstrip(".")
-                message = f"is missing: {what[:1].lower()}{what[1:]}" if what else "is missing"
-                self.faults.add(node.mark, join_key(key, field.encode_name), message)
+            what = description(field).rstrip(".")
+            self.faults.missing(node.mark, join_key(key, field.encode_name), what[:1].lower() + what[1:])
         return {
             field.name: self.value(node.value[field.encode_name], field.type, join_key(key, field.encode_name))
             if field.encode_name in node.value
@@ -97,19 +95,18 @@ class Decoder:
             for field in info.fields
         }
 
-    def unknown_keys(self, node: Node, key: str, known: list[str]) -> set[str]:
-        """A fault for every key that is not *known*; returns the known ones that were probably meant."""
+    def unknown_keys(self, node: Node, key: str, known: list[str]) -> None:
+        """A fault for every key that is not *known*."""
         assert isinstance(node.value, dict)  # noqa: S101 - the callers have asked
-        meant = set()
         unused = [name for name in known if name not in node.value]
         for name in node.value:
             if name in known:
                 continue
             near = nearest(name, unused) or nearest(name, known)
-            meant.add(near or "")
+            if near:
+                self.faults.meant.add(join_key(key, near))
             hint = f"did you mean {near}?" if near else f"known here: {', '.join(sorted(known))}"
             self.faults.add(node.keys[name], join_key(key, name), f"unknown key; {hint}")
-        return meant
 
     def value(self, node: Node, kind: kinds.Type, key: str, extra: Mapping[str, Any] | None = None) -> Any:
         """The value of *node* as *kind*, or BROKEN."""

@@ -51,6 +51,7 @@ _SYNTAX = (
     ("could not find expected ':'", "a ':' is missing behind the key in this line or the one above"),
     ("expected ',' or", "a bracket is open and no ',' or closing bracket follows"),
     ("found unexpected end of stream", "a quote is opened and never closed"),
+    ("expected '<document start>'", "the indentation differs from the lines above"),
     ("expected <block end>", "the indentation differs from the lines above, or text follows a closing quote"),
 )
 
@@ -179,8 +180,10 @@ class _Builder:
         self.left -= 1
         if self.left < 0:
             raise _RefusedError(node.start_mark, f"aliases make more than {MAX_NODES} values of this file", key)
-        if len(self.open) > MAX_DEPTH or any(node is outer for outer in self.open):
-            raise _RefusedError(node.start_mark, "an alias stands inside what it names, or nests too deep", key)
+        if any(node is outer for outer in self.open):
+            raise _RefusedError(node.start_mark, "an alias stands inside what it names", key)
+        if len(self.open) > MAX_DEPTH:
+            raise _RefusedError(node.start_mark, f"aliases nest deeper than {MAX_DEPTH} levels", key)
         line, column = _mark(node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             value, hidden = self.scalar(node, key)

@@ -104,8 +104,8 @@ def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: 
             if classes and not node.at("classes").hidden
             else "such as positive: fraud"
         )
-        message = f"is missing: the class that precision and recall are about, {hint}; or write task: multiclass"
-        faults.add(node.mark, place, message)
+        message = f"the class that precision and recall are about, {hint}; or write task: multiclass"
+        faults.missing(node.mark, place, message)
     elif task == "multiclass" and positive is not None:
         faults.add(node.at("positive").mark, place, "only task: binary has a positive class; remove it")
     elif positive is not None and classes:
@@ -227,10 +227,8 @@ def _check_streams(faults: Faults, node: Node, spec: ModelSpec, key: str) -> Non
         message = "predictions.fields already maps actual, so that each row brings its label; remove one of the two"
         faults.add(node.keys["labels"], join_key(key, "labels"), message)
     elif not own and node.has(*fields) and not node.has("labels"):
-        message = (
-            "is missing: add labels: with a source, or map actual in predictions.fields if its rows hold the label"
-        )
-        faults.add(node.mark, join_key(key, "labels"), message)
+        message = "add labels: with a source, or map actual in predictions.fields if its rows hold the label"
+        faults.missing(node.mark, join_key(key, "labels"), message)
     if node.has("labels", "fields", "model") and node.has(*fields) and not node.has(*fields, "model"):
         mark = node.at("labels", "fields", "model").mark
         faults.add(

@@ -91,8 +91,7 @@ def _source(decoder: Decoder, node: Node, key: str) -> tuple[str, Any]:
     known = plugins.sources()
     written = [name for name in node.value if name in known]
     if not written:
-        entries = {field.encode_name for field in msgspec.structs.fields(StreamEntry)}
-        if not any(nearest(name, known) for name in node.value if name not in entries):
+        if not decoder.faults.meant & {join_key(key, name) for name in known}:
             message = f"has no source; write {listed(f'{name}:' for name in known)} here, with its settings"
             decoder.faults.add(node.mark, key, message)
         return "", BROKEN
@@ -115,18 +114,17 @@ def _fields(decoder: Decoder, node: Node, entries: Any, role: Role, key: str) ->
         return {}
     known = NAMES[role]
     fields: dict[str, FieldSpec] = {}
-    meant = set()
     for name, entry in entries.items():
         path = join_key(key, name)
         if name not in known:
             near, message = _unknown_field(name, node.at(name), role, entries)
-            meant.add(near)
+            decoder.faults.meant.add(join_key(key, near))
             decoder.faults.add(node.keys[name], path, message)
         elif entry is not BROKEN:
             written = FieldEntry(field=entry) if isinstance(entry, str) else entry
             _check_field(decoder, name, node.at(name), written, path)
             fields[name] = FieldSpec(**msgspec.structs.asdict(written))
-    _check_required(decoder, node, {*entries, *meant}, key, role)
+    _check_required(decoder, node, set(entries), key, role)
     score = fields.get("score")
     if score is not None and score.threshold is not None and "predicted" not in fields:
         fields["predicted"] = FieldSpec(threshold=score.threshold)
@@ -170,15 +168,13 @@ def _check_field(decoder: Decoder, name: str, node: Node, entry: FieldEntry, key
 
 def _check_required(decoder: Decoder, node: Node, names: set[str], key: str, role: Role) -> None:
     def missing(name: str, message: str) -> None:
-        decoder.faults.add(node.mark, join_key(key, name), message)
+        decoder.faults.missing(node.mark, join_key(key, name), message)
 
     if "id" not in names:
-        missing(
-            "id", "is missing; write id: and the path of what predictions and labels share, such as id: request_id"
-        )
+        missing("id", "write id: and the path of what predictions and labels share, such as id: request_id")
     if role == "labels":
         if "actual" not in names:
-            missing("actual", "is missing; write actual: and the path of the true class")
+            missing("actual", "write actual: and the path of the true class")
         return
     if "label_time" in names and "actual" not in names:
         decoder.faults.add(
@@ -191,12 +187,13 @@ def _check_required(decoder: Decoder, node: Node, names: set[str], key: str, rol
     if "predicted" in thresholds and not ("score" in names or node.has("predicted", "field")):
         message = "decides by score, which is not mapped; map score as well"
         decoder.faults.add(node.at("predicted", "threshold").mark, join_key(key, "predicted.threshold"), message)
-    if not names & {"predicted", "probabilities"} and not thresholds:
+    meant = {join_key(key, name) for name in ("score", "probabilities")} & decoder.faults.meant
+    if not names & {"predicted", "probabilities"} and not thresholds and not meant:
         if "score" in names:
             message = "without predicted, a score needs a threshold; write score: {field: PATH, threshold: 0.5}"
             decoder.faults.add(node.at("score").mark, join_key(key, "score"), message)
         else:
-            missing("predicted", "is missing; map predicted, or score with a threshold, or probabilities")
+            missing("predicted", "map predicted, or score with a threshold, or probabilities")
 
 
 def _where(written: Mapping[str, Any]) -> dict[str, WhereSpec]:
