@@ -22,7 +22,7 @@ from exporter.web.routes import SECURITY_HEADERS, Answer, Request, Response, tex
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_BODY_BYTES: Final = 64 * 1024
 _LINGER_SECONDS = 2.0  # how long the rest of a refused request is read away, so that its answer arrives
-_CHUNK_BYTES = 256 * 1024  # what asyncio may copy per slow reader; the rest stays in the shared snapshot
+_BUFFERED_BYTES = 4 * 1024 * 1024  # about what asyncio may copy for all slow readers; the rest stays in the snapshot
 
 Event: TypeAlias = "h11.Event | type[h11.NEED_DATA | h11.PAUSED]"
 
@@ -204,8 +204,10 @@ class Connection(asyncio.Protocol):
         self._write_rest()
 
     def _write_rest(self) -> None:
+        # Each write lets other threads have the interpreter, and may wait for them: few large ones are fast.
+        size = _BUFFERED_BYTES // max(1, len(self._shared.serving))
         while self._writable and self._rest and not self._transport.is_closing():
-            chunk, self._rest = self._rest[:_CHUNK_BYTES], self._rest[_CHUNK_BYTES:]
+            chunk, self._rest = self._rest[:size], self._rest[size:]
             self._transport.write(chunk)
         if self._writable and not self._rest and self in self._shared.serving:
             self._end()

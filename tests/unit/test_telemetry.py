@@ -3,7 +3,7 @@
 import io
 import json
 import logging
-import shlex
+import re
 from collections import Counter
 
 import pytest
@@ -274,7 +274,10 @@ def test_no_text_breaks_out_of_its_line(format_, text):
     if format_ == "json":
         assert json.loads(line)["value"] == text
     else:
-        assert [part.partition("=")[0] for part in shlex.split(line)] == ["time", "level", "logger", "msg", "value"]
+        bare_or_quoted = r'\w+=(?:[^\s"=]+|"(?:[^"\\]|\\.)*")'
+        fields = re.findall(bare_or_quoted, line)
+        assert " ".join(fields) == line
+        assert [field.partition("=")[0] for field in fields] == ["time", "level", "logger", "msg", "value"]
 
 
 def test_exception_is_one_line_without_foreign_text(stream):
