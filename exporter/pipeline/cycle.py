@@ -53,16 +53,34 @@ class Pipeline:
         return msgspec.json.decode(blob) if blob else None
 
     def absorb(
-        self, deliveries: Iterable[Delivery], idle: Mapping[str, frozenset[str]] | None = None
+        self,
+        deliveries: Iterable[Delivery],
+        idle: Mapping[str, frozenset[str]] | None = None,
+        touched: Iterable[str] = (),
     ) -> dict[tuple[str, str], Refusals]:
         """Join and count all rows and make them durable with their cursors, in one commit.
 
-        *idle* are the roles, per model, whose sources no longer hold event time back.  Returns refusals per
-        (model, role).  Raises StateError if the disk refuses: then either nothing has changed, and the same
-        deliveries can be given again, or (after `unsaved`) everything is counted and only has to be saved.
+        Raises StateError if the disk refuses.  If `unsaved` is false then, nothing has changed, and the same
+        deliveries can be given again; if it is true, everything is counted and only `save` has to be repeated.
+        """
+        refused = self.count(deliveries, idle, touched)
+        self.save()
+        return refused
+
+    def count(
+        self,
+        deliveries: Iterable[Delivery],
+        idle: Mapping[str, frozenset[str]] | None = None,
+        touched: Iterable[str] = (),
+    ) -> dict[tuple[str, str], Refusals]:
+        """Join and count all rows, to be saved before anything else is counted; see `absorb`.
+
+        *idle* are the roles, per model, whose sources no longer hold event time back; models in *touched* are
+        brought up to date even if nothing was delivered.  Returns refusals per (model, role).
         """
         self.save()
         batches: dict[str, dict[str, list[Batch]]] = defaultdict(lambda: {"predictions": [], "labels": []})
+        batches.update({model: {"predictions": [], "labels": []} for model in touched})
         blobs: dict[str, bytes | None] = {}
         for delivery in deliveries:
             batch = delivery.poll.batch
@@ -80,7 +98,6 @@ class Pipeline:
             refused.update({(model, role): refusals for role, refusals in late.items()})
             blobs.update(ledger.changes())
         self._unsaved = blobs
-        self.save()
         return refused
 
     @property

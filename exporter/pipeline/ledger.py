@@ -136,10 +136,15 @@ class Ledger:
 
     def _count(self, traffic: Traffic, joined: Joined) -> None:
         scored = joined.scored
-        for tally in self.tallies:
+        for tally in list(self.tallies):
             rows = traffic if tally.family.feed == "traffic" else scored
-            if len(rows):
-                tally.add(rows)
+            try:
+                if len(rows):
+                    tally.add(rows)
+            except Exception:
+                # A family may come from elsewhere; its fault ends its own series and no others.
+                log.exception("a metric family failed and is left out", extra={"family": _kind(tally.family)})
+                self.tallies.remove(tally)
         if len(scored):
             for name, window in self.counted.items():
                 entered, left = window.push(scored)

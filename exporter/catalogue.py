@@ -1,0 +1,38 @@
+"""The catalogue of all metrics, for people and for programs: what `model-exporter metrics` prints."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict
+
+from exporter import telemetry
+from exporter.contracts import MetricSpec
+from exporter.pipeline import CATALOGUE
+
+OWN = "model_exporter_"
+
+
+def specs() -> list[MetricSpec]:
+    """Every metric, those of models first; families' label lists lack `model` and `version`, which all carry."""
+    return [*map(_complete, CATALOGUE), *telemetry.SPECS]
+
+
+def render(kind: str) -> str:
+    """The catalogue as `text`, `markdown` or `json`."""
+    if kind == "json":
+        return json.dumps([asdict(spec) for spec in specs()], indent=2) + "\n"
+    if kind == "markdown":
+        rows = [f"| `{s.name}` | {s.type} | {', '.join(f'`{label}`' for label in s.labels)} | {s.help} |" for s in specs()]
+        return "\n".join(["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows, ""])
+    out = []
+    for spec in specs():
+        labels = f"{{{', '.join(spec.labels)}}}" if spec.labels else ""
+        out.append(f"{spec.name}{labels}  {spec.type}\n{textwrap.indent(textwrap.fill(spec.help, 96), '    ')}\n")
+    return "\n".join(out)
+
+
+def _complete(spec: MetricSpec) -> MetricSpec:
+    if spec.labels[:1] == ("model",):
+        return spec
+    return MetricSpec(spec.name, spec.type, spec.help, ("model", "version", *spec.labels))

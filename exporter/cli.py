@@ -1,0 +1,160 @@
+"""Words on the command line to one call into the rooms below."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter import __version__
+from exporter.errors import ConfigError, ExporterError
+from exporter.telemetry import configure_logging
+
+OK, FAILED, USAGE, CONFIG = 0, 1, 2, 3
+
+_EPILOG = """\
+examples:
+  model-exporter demo                                  see it at work with a real model, in one minute
+  model-exporter check model-exporter.yml --read 1000  try a config on real rows, keep nothing
+  model-exporter --config.file model-exporter.yml      run it
+
+exit codes:
+  0  done, or stopped by SIGTERM or SIGINT
+  1  could not run: the port is in use, the state folder is locked or not writable
+  2  the command line is wrong
+  3  the config is wrong; every fault is listed with its line
+
+signals: SIGHUP reads the config again; a faulty one is reported, and the old one runs on.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    configure_logging(options.log_level, options.log_format, sys.stderr)
+    try:
+        return int(options.command(parser, options))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        print(f"{len(error.faults)} fault(s); nothing was started.", file=sys.stderr)
+        return CONFIG
+    except ExporterError as error:
+        print(f"model-exporter: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="model-exporter",
+        description="Joins a model's predictions with their late labels and tells Prometheus how good the model is.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"model-exporter {__version__}")
+    _serving(parser)
+    _logging(parser)
+    parser.set_defaults(command=_serve)
+    commands = parser.add_subparsers(title="commands", metavar="[COMMAND]", description="without one, it serves")
+
+    check = commands.add_parser("check", help="say all that is wrong with a config, and what it will expose")
+    check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the config; default model-exporter.yml")
+    check.add_argument("--schema", action="store_true", help="print a JSON Schema of the config for editors, and end")
+    check.add_argument(
+        "--read", type=int, metavar="N", help="read up to N rows of each source, keep nothing, and show what became of them"
+    )
+    check.set_defaults(command=_check)
+
+    demo = commands.add_parser("demo", help="run a real model with late labels, and the exporter beside it")
+    demo.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="where to keep its files; default: nowhere")
+    demo.add_argument(
+        "--web.listen-address", dest="address", metavar="ADDRESS", default="127.0.0.1:9884", help="default %(default)s"
+    )
+    demo.set_defaults(command=_demo)
+
+    metrics = commands.add_parser("metrics", help="print the catalogue of all metrics")
+    metrics.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="default %(default)s")
+    metrics.set_defaults(command=_metrics)
+    return parser
+
+
+def _serving(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("serving")
+    group.add_argument("--config.file", dest="config", type=Path, default=Path("model-exporter.yml"), metavar="FILE",
+                       help="what to watch; default %(default)s")  # fmt: skip
+    group.add_argument("--state.path", dest="state", default=None, metavar="FOLDER",
+                       help="where counts, cursors and remembered predictions survive a restart; default "
+                       "$STATE_DIRECTORY, else ~/.local/state/model-exporter; :memory: keeps nothing")  # fmt: skip
+    group.add_argument("--web.listen-address", dest="address", default=":9884", metavar="ADDRESS",
+                       help="HOST:PORT or :PORT; default %(default)s")  # fmt: skip
+    group.add_argument("--web.telemetry-path", dest="telemetry_path", default="/metrics", metavar="PATH",
+                       help="default %(default)s")  # fmt: skip
+    group.add_argument("--web.enable-lifecycle", dest="lifecycle", action="store_true",
+                       help="allow POST /-/reload")  # fmt: skip
+
+
+def _logging(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("logging")
+    group.add_argument("--log.level", dest="log_level", choices=["debug", "info", "warning", "error"], default="info",
+                       help="default %(default)s")  # fmt: skip
+    group.add_argument("--log.format", dest="log_format", choices=["logfmt", "json"], default="logfmt",
+                       help="default %(default)s")  # fmt: skip
+
+
+def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from exporter.app import App, Options, default_state_path
+
+    if not options.config.exists():
+        parser.error(
+            f"there is no {options.config}: name the config with --config.file, or try `model-exporter demo` first"
+        )
+    state = None if options.state == ":memory:" else Path(options.state) if options.state else default_state_path()
+    app = App(
+        Options(
+            config=options.config,
+            state=state,
+            address=options.address,
+            telemetry_path=options.telemetry_path,
+            lifecycle=options.lifecycle,
+        )
+    )
+    return app.run()
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from exporter import check
+    from exporter.config.reference import json_schema
+
+    if options.schema:
+        print(json.dumps(json_schema(), indent=2))
+        return OK
+    if options.read is not None and options.read < 1:
+        parser.error("--read takes a number of rows from 1 up")
+    return check.run(options.file or Path("model-exporter.yml"), options.read, sys.stdout)
+
+
+def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    del parser
+    from exporter import demo
+    from exporter.app import App, Options
+
+    def serve(config: Path, state: Path, address: str) -> int:
+        return App(Options(config=config, state=state, address=address, announce=demo.announce)).run()
+
+    return demo.run(options.folder, options.address, serve)
+
+
+def _metrics(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    del parser
+    from exporter import catalogue
+
+    print(catalogue.render(options.format), end="")
+    return OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
