@@ -217,6 +217,19 @@ def _window(text: str | int) -> WindowSpec:
     return WindowSpec(name=text, seconds=float(seconds))
 
 
+def _check_map(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
+    """What a map makes of a value must be a declared class, if any are declared."""
+    if not spec.classes or not isinstance(node.value, dict):
+        return
+    for name, child in node.value.items():
+        if isinstance(child.value, str | int | float):
+            target = canonical(child.value)
+            if target not in spec.classes and target not in spec.aliases:
+                near = None if child.hidden else nearest(target, spec.classes)
+                hint = f"; did you mean {near}?" if near else ""
+                faults.add(child.mark, join_key(key, name), f"gives none of the declared classes{hint}")
+
+
 def _check_streams(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
     """The rules between predictions, labels and classes."""
     fields = ("predictions", "fields")
@@ -234,6 +247,11 @@ def _check_streams(faults: Faults, node: Node, spec: ModelSpec, key: str) -> Non
         faults.add(
             mark, join_key(key, "labels.fields.model"), "predictions do not map model; map it in both, or in none"
         )
+    for role in ("predictions", "labels"):
+        for name in ("predicted", "actual"):
+            if node.has(role, "fields", name, "map"):
+                place = f"{key}.{role}.fields.{name}.map"
+                _check_map(faults, node.at(role, "fields", name, "map"), spec, place)
     if node.has(*fields, "probabilities") and not node.has("classes"):
         message = "needs classes: in the order of the list, such as classes: [legit, fraud]"
         faults.add(node.at(*fields, "probabilities").mark, join_key(key, "predictions.fields.probabilities"), message)

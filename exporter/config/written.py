@@ -36,7 +36,7 @@ class FieldEntry(Struct, frozen=True, kw_only=True):
         dict[str, Scalar] | None, Meta(description="Replaces values, by their text: `{0: legit, 1: fraud}`.")
     ] = None
     threshold: Annotated[
-        Ratio | None, Meta(description="Only for `score`: at or above it the prediction is the positive class.")
+        Ratio | None, Meta(description="For `score`: at or above it the prediction is the positive class.")
     ] = None
 
 

@@ -372,6 +372,15 @@ CASES = {
         TOP + "classes: [a, b, fraud]\n",
         [f"10:14: {M}.classes: task: binary has 2 classes, here are 3; list both, or write task: multiclass"],
     ),
+    "map to no class": (
+        "positive: fraud\n    predictions:\n      files: {path: a.jsonl}\n" + PREDICTIONS,
+        "positive: fraud\n    classes: {fraud: [1], legit: 0}\n    predictions:\n      files: {path: a.jsonl}\n"
+        + PREDICTIONS.replace("predicted: p", "predicted: {field: p, map: {a: 1, b: legti, c: zzz, d: fraud}}"),
+        [
+            f"7:62: {P}.fields.predicted.map.b: gives none of the declared classes; did you mean legit?",
+            f"7:72: {P}.fields.predicted.map.c: gives none of the declared classes",
+        ],
+    ),
     "class twice": (
         "    positive: fraud\n",
         "    task: multiclass\n    classes: [1, b, '1']\n",
