@@ -6,15 +6,31 @@ Steps that unwrap, pair or explode records of one server's format stand between 
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Protocol, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from exporter.contracts import Refusals
 
 Column: TypeAlias = "Sequence[Any] | NDArray[Any]"
+"""Any sequence of values will do.  The mapping is fastest where the type says what the values are: `Texts`,
+`Instants`, or a NumPy array of bools, integers, floats (NaN is a NaN that was written, not an absent value) or
+datetime64 (in the configured time zone).  An array may have a second axis: a list of numbers per record."""
+
+
+class Texts(list[Any]):
+    """A column whose every value is a str or None."""
+
+    __slots__ = ()
+
+
+class Instants(NDArray[np.float64]):
+    """A column of float64 seconds since the epoch, shape (n,), whose unit and zone are settled; NaN where absent."""
 
 
 @dataclass(slots=True)
@@ -63,3 +79,12 @@ class TableFormat(Protocol):
         Raises SourceDataError if the file is not whole (so that the caller can wait for it).
         """
         ...
+
+
+def identity(file: IO[bytes]) -> tuple[int, ...] | None:
+    """What tells an unchanged file on disk from another one, or None for a stream that has no such thing."""
+    try:
+        status = os.fstat(file.fileno())
+    except (OSError, AttributeError, io.UnsupportedOperation):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,194 @@
+"""Raw columns become typed ones: ids to keys, numbers to float64; what Python types a raw value may have.
+
+Every function takes a whole column and also tells which of its rows are at fault.  Columns whose type is known
+(`Texts`, NumPy arrays) take a path without a look at each value; the outcome never depends on which path was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from math import isnan
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from exporter.contracts import Categorical, Floats, Keys
+from exporter.sources.records import Column, Texts
+
+Rows: TypeAlias = NDArray[np.intp]
+"""Positions of rows in a column, ascending."""
+
+EXACT = 2.0**53
+"""From here on a float no longer tells which integer was meant."""
+
+_DIGITS = 256
+
+
+def take(column: Column, rows: Rows) -> Column:
+    """The values of *column* at *rows*, in a column of the same kind."""
+    if isinstance(column, np.ndarray):
+        taken: Column = column[rows]
+        return taken
+    values = [column[row] for row in rows.tolist()]
+    return Texts(values) if isinstance(column, Texts) else values
+
+
+def plain(value: Any) -> Any:
+    """*value* as a Python str, int, float, bool or None where drivers and NumPy have types of their own."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return float("nan")
+        # A huge exponent would otherwise be written out digit by digit.
+        return int(value) if value.adjusted() < _DIGITS and value == value.to_integral_value() else float(value)
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return value
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a plain *value* says nothing: null, an empty text, or NaN, which pandas writes for null."""
+    return value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and isnan(value))
+
+
+# --- ids -----------------------------------------------------------------------------------------
+
+
+def keys(texts: Iterable[str]) -> Keys:
+    """The 128-bit fingerprint of each text; shape (n, 2)."""
+    try:
+        digests = b"".join(map(xxhash.xxh3_128_digest, map(str.encode, texts)))
+    except UnicodeEncodeError:
+        digests = b"".join(xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts)
+    return np.frombuffer(digests, "<u8").reshape(-1, 2)
+
+
+def scoped(key: Keys, scope: Categorical) -> Keys:
+    """Keys that also tell the scopes apart, for ids that are unique only within a model; shape (n, 2)."""
+    mixed: Keys = key ^ keys(scope.names)[scope.codes]
+    return mixed
+
+
+_EMPTY = keys([""])[0]
+
+
+def id_text(value: Any) -> str | None:
+    """The text of an id; "" if there is none, None for what can be no id.
+
+    A number is its decimal digits; a float must be a whole number that it can hold exactly.
+    """
+    value = plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return _digits(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        return str(int(value))
+    return None
+
+
+def _digits(value: int) -> str | None:
+    try:
+        return str(value)
+    except ValueError:  # beyond Python's limit on digits
+        return None
+
+
+def identify(column: Column) -> tuple[Sequence[str], Keys, dict[str, Rows]]:
+    """Id texts and keys of *column*, and the rows at fault by reason (`missing_id`, `bad_id`)."""
+    if isinstance(column, Texts):
+        try:
+            key = keys(column)
+        except TypeError:  # a None among them
+            pass
+        else:
+            if len(column) and not (key[:, 0] == _EMPTY[0]).any():
+                return column, key, {}
+    texts = [id_text(value) for value in listed(column)]
+    faults = {
+        "missing_id": np.array([row for row, text in enumerate(texts) if text == ""], np.intp),
+        "bad_id": np.array([row for row, text in enumerate(texts) if text is None], np.intp),
+    }
+    known = [text or "" for text in texts]
+    return known, keys(known), {reason: rows for reason, rows in faults.items() if len(rows)}
+
+
+def listed(column: Column) -> Sequence[Any]:
+    """The values of *column* as Python objects."""
+    if isinstance(column, np.ndarray):
+        values: list[Any] = column.tolist()
+        return values
+    return column
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def number(value: Any) -> float:
+    """*value* as a float; a text may hold one, a bool is none.  Raises ValueError, TypeError or OverflowError."""
+    value = plain(value)
+    if isinstance(value, bool):
+        raise TypeError("a bool is no number")
+    if isinstance(value, (str, int, float)):
+        return float(value)
+    raise TypeError("no number")
+
+
+def numbers(column: Column, low: float, high: float) -> tuple[Floats, Rows]:
+    """float64 of *column* (NaN where absent), and the rows that hold no finite number from *low* to *high*."""
+    values = _converted(column)
+    if values is not None:
+        inside = (values >= low) & (values <= high)
+        if inside.all():
+            return values, np.empty(0, np.intp)
+    else:
+        values = np.full(len(column), np.nan)
+        inside = np.zeros(len(column), np.bool_)
+        for row, value in enumerate(listed(column)):
+            if value is None:
+                inside[row] = True
+                continue
+            try:
+                values[row] = found = number(value)
+            except (TypeError, ValueError, OverflowError):
+                continue
+            inside[row] = low <= found <= high
+    return values, np.flatnonzero(~inside | np.isinf(values))
+
+
+def _converted(column: Column) -> Floats | None:
+    """float64 of *column* if each value is a number or the text of one."""
+    if isinstance(column, np.ndarray):
+        return column.astype(np.float64) if column.ndim == 1 and column.dtype.kind in "iuf" else None
+    if isinstance(column, Texts):
+        try:
+            return np.fromiter(map(float, column), np.float64, len(column))
+        except (TypeError, ValueError):
+            return None
+    return None
+
+
+def listed_numbers(value: Any) -> list[float]:
+    """A list of numbers, or a text of one such as `[0.1, 0.9]` or, as NumPy prints it, `[0.1 0.9]`.
+
+    Raises ValueError, TypeError or OverflowError for anything else.
+    """
+    if isinstance(value, str):
+        inner = value.strip()
+        if not (inner.startswith("[") and inner.endswith("]")) or len(inner) > 1_000_000:
+            raise ValueError("no list of numbers")
+        return [float(part) for part in inner[1:-1].replace(",", " ").split()]
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [float(part) for part in value]
+    raise TypeError("no list of numbers")
