@@ -135,8 +135,8 @@ class Join:
             labels, slot, record = _at(labels, np.flatnonzero(~late)), slot[~late], record[~late]
         settled = _settle(self.remembered, slot, record, labels)
         results.update(settled.results)
-        answered = settled.record[settled.first]
-        return settled.scored(), answered["group"].astype(np.int32), answered["time"].copy()
+        answered, first = settled.record, settled.first
+        return settled.scored(), answered["group"][first].astype(np.int32), answered["time"][first]
 
     def _hold(self, labels: Told, results: Counter[str]) -> None:
         """Keep labels until their predictions come, under the same rules."""

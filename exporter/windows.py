@@ -69,7 +69,8 @@ class Totals:
 class TimeWindow:
     """Sums over the last *seconds* of event time, in RESOLUTION buckets that fall out one by one.
 
-    The window that ends at time t holds the rows of the bucket of t and of the RESOLUTION - 1 before it.
+    The window that ends at time t holds the rows of the bucket of t and of the RESOLUTION - 1 before it.  A bucket
+    is an array over the cells that were ever used, in the order of their first use: few, however many there could be.
     """
 
     def __init__(self, seconds: float, size: int) -> None:
@@ -77,23 +78,25 @@ class TimeWindow:
         self.width = seconds / RESOLUTION
         self.newest: int | None = None
         self.total = np.zeros((1, size))
-        self.buckets: dict[int, dict[int, float]] = {}
+        self.buckets: dict[int, Floats] = {}
         self.dirty: set[int] = set()
+        self._cells = np.empty(0, np.int64)
+        self._columns = np.full(size, -1)
 
-    def advance(self, now: float) -> list[tuple[int, float]]:
-        """Move the end of the window to event time *now*, never back; returns what fell out, as (cell, sum)."""
+    def advance(self, now: float) -> float:
+        """Move the end of the window to event time *now*, never back; returns the sum of all that fell out."""
         bucket = int(np.floor(now / self.width))
         if self.newest is not None and bucket <= self.newest:
-            return []
+            return 0.0
         self.newest = bucket
-        out: list[tuple[int, float]] = []
-        for old in [bucket for bucket in self.buckets if bucket <= self.newest - RESOLUTION]:
-            out.extend(self.buckets.pop(old).items())
-            self.dirty.add(old)
+        fallen = 0.0
         flat = self.total.reshape(-1)
-        for cell, weight in out:
-            flat[cell] -= weight
-        return out
+        for old in [at for at in self.buckets if at <= self.newest - RESOLUTION]:
+            sums = self.buckets.pop(old)
+            flat[self._cells[: len(sums)]] -= sums
+            fallen += float(sums.sum())
+            self.dirty.add(old)
+        return fallen
 
     def add(self, cell: NDArray[np.int64], weight: Floats, time: Floats) -> None:
         """Add signed *weight* to cells at event *time*; what is older than the window is left out.  Shapes (m,)."""
@@ -104,12 +107,44 @@ class TimeWindow:
                 cell, weight, bucket = cell[inside], weight[inside], bucket[inside]
         if not len(cell):
             return
-        self.total = _grown(self.total, int(cell.max()) // self.size + 1)
-        self.total += np.bincount(cell, weight, minlength=self.total.size).reshape(self.total.shape)
-        for at, here, summed in _by_bucket(bucket, cell, weight, self.total.size):
-            kept = self.buckets.setdefault(at, {})
-            kept[here] = kept.get(here, 0.0) + summed
-            self.dirty.add(at)
+        column = self._column(cell)
+        first, last = int(bucket.min()), int(bucket.max())
+        if (last - first + 1) * len(self._cells) <= _DENSE:
+            self._add_span(first, last - first + 1, bucket - first, column, weight)
+            return
+        for at in np.unique(bucket).tolist():
+            here = np.flatnonzero(bucket == at)
+            self._add_span(at, 1, np.zeros(len(here), np.int64), column[here], weight[here])
+
+    def _add_span(self, first: int, span: int, row: NDArray[np.int64], column: NDArray[np.int64], weight: Floats) -> None:
+        cells = len(self._cells)
+        sums = np.bincount(row * cells + column, weight, minlength=span * cells).reshape(span, cells)
+        self.total.reshape(-1)[self._cells] += sums.sum(axis=0)
+        for at in np.flatnonzero(sums.any(axis=1)).tolist():
+            kept = self.buckets.get(first + at)
+            if kept is None or len(kept) < cells:
+                grown = sums[at].copy()
+                grown[: 0 if kept is None else len(kept)] += 0.0 if kept is None else kept
+                self.buckets[first + at] = grown
+            else:
+                kept += sums[at]
+            self.dirty.add(first + at)
+
+    def _column(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The columns of *cell*s; a cell that was never used gets one."""
+        most = int(cell.max())
+        if most >= len(self._columns):
+            self.total = _grown(self.total, most // self.size + 1)
+            grown = np.full(self.total.size, -1)
+            grown[: len(self._columns)] = self._columns
+            self._columns = grown
+        column = self._columns[cell]
+        if (column < 0).any():
+            new = np.unique(cell[column < 0])
+            self._columns[new] = np.arange(len(self._cells), len(self._cells) + len(new))
+            self._cells = np.concatenate([self._cells, new])
+            column = self._columns[cell]
+        return column
 
     def of(self, group: int) -> Floats:
         """Sums of *group* inside the window, shape (size,)."""
@@ -118,20 +153,20 @@ class TimeWindow:
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
         """Blobs of the buckets that changed since the last call, by name; None for one that fell out."""
         for bucket in sorted(self.dirty):
-            cells = self.buckets.get(bucket)
-            if cells is None:
+            sums = self.buckets.get(bucket)
+            if sums is None:
                 yield str(bucket), None
             else:
-                yield str(bucket), _packed(np.fromiter(cells, np.int64), np.fromiter(cells.values(), np.float64))
+                used = np.flatnonzero(sums)
+                yield str(bucket), _packed(self._cells[used], sums[used])
         self.dirty.clear()
 
     def load(self, name: str, blob: bytes) -> None:
+        """Take back a bucket; the clock is moved by `advance` afterwards."""
         cell, weight = _unpacked(blob, 2)
-        self.buckets[int(name)] = dict(zip(cell.tolist(), weight.tolist(), strict=True))
-        self.newest = max(int(name), self.newest if self.newest is not None else int(name))
         if len(cell):
-            self.total = _grown(self.total, int(cell.max()) // self.size + 1)
-            self.total.reshape(-1)[cell] += weight
+            self.add(cell, weight, np.full(len(cell), (int(name) + 0.5) * self.width))
+        self.dirty.discard(int(name))
 
 
 ROW = np.dtype(
@@ -197,23 +232,6 @@ def increments(cells: Cells, group: NDArray[np.int32], size: int) -> tuple[NDArr
     """The global cells and weights of a family's *cells*, for rows that belong to *group*; shapes (m,)."""
     cell = group[cells.row].astype(np.int64) * size + cells.local
     return cell, np.ones(len(cell)) if cells.weight is None else cells.weight
-
-
-def _by_bucket(
-    bucket: NDArray[np.int64], cell: NDArray[np.int64], weight: Floats, cells: int
-) -> Iterator[tuple[int, int, float]]:
-    """Sums per (bucket, cell), sparse."""
-    first = int(bucket.min())
-    key = (bucket - first) * cells + cell
-    span = (int(bucket.max()) - first + 1) * cells
-    if span <= _DENSE:
-        touched = np.flatnonzero(np.bincount(key, minlength=span))
-        sums = np.bincount(key, weight, minlength=span)[touched]
-    else:
-        touched, inverse = np.unique(key, return_inverse=True)
-        sums = np.bincount(inverse, weight)
-    at, here = np.divmod(touched, cells)
-    yield from zip((at + first).tolist(), here.tolist(), sums.tolist(), strict=True)
 
 
 def _rows(scored: Scored, at: NDArray[np.intp]) -> NDArray[np.void]:

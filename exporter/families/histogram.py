@@ -34,5 +34,5 @@ def series(metric: str, bounds: Sequence[float]) -> list[Series]:
 
 def values(sums: Floats) -> list[float]:
     """Values in the order of `series`, from cell sums of shape (size,)."""
-    cumulative = np.cumsum(sums[:-1]).tolist()
+    cumulative: list[int] = np.cumsum(sums[:-1]).astype(np.int64).tolist()
     return [*cumulative, cumulative[-1], float(sums[-1])]

@@ -41,7 +41,8 @@ class Quality:
             "Labelled predictions by outcome, for every class against the rest: tp, fp, fn, tn.",
             ("class", "outcome"),
         ),
-        *_twin("model_confusion_total", "Labelled predictions by actual and predicted class.", ("actual", "predicted")),
+        *_twin("model_confusion_total", "Labelled predictions by actual and by predicted class.",
+               ("actual", "predicted")),
         MetricSpec("model_class_info", "gauge", "Known classes; positive says which one binary measures are about.",
                    ("class", "positive")),
         MetricSpec("model_accuracy_ratio", "gauge", "Share of right predictions among the labelled ones whose label "
@@ -72,7 +73,7 @@ class Quality:
     def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         classes = names["class"]
         shown = self._shown(classes)
-        labels = [
+        labels: list[tuple[str, list[tuple[tuple[str, str], ...]]]] = [
             ("model_labelled_predictions", [(("correct", word),) for word in ("true", "false")]),
             ("model_outcomes", [(("class", c), ("outcome", o)) for c in classes for o in OUTCOMES]),
             ("model_confusion", [(("actual", a), ("predicted", p)) for a in shown for p in shown]),
@@ -93,7 +94,7 @@ class Quality:
         parts = [_correct(side) for side in sides]
         parts += [_outcomes(side) for side in sides]
         parts += [self._folded(side) for side in sides]
-        return [*(value for part in parts for value in part.tolist()), *[1] * classes]
+        return [*(count for part in parts for count in part.astype(np.int64).tolist()), *[1] * classes]
 
     def _shown(self, classes: Sequence[str]) -> list[str]:
         return list(classes) if len(classes) <= self.shown else [*classes[: self.shown], OTHER]
@@ -133,7 +134,7 @@ class Quality:
             "recall": (hit, actual),
             "f1": (2 * hit, predicted + actual),
         }
-        averaged = []
+        averaged: list[float] = []
         for upper, lower in per_class.values():
             for average in self.averages:
                 if average == "binary":
@@ -143,7 +144,7 @@ class Quality:
                 else:
                     weights = actual[here] if average == "weighted" else None
                     averaged.append(_mean(upper[here], lower[here], weights))
-        return [total, accuracy, *averaged]
+        return [int(total), accuracy, *averaged]
 
     def _of_positive(self, classes: Sequence[str], upper: Floats, lower: Floats) -> float:
         if self.positive not in classes:

@@ -47,8 +47,8 @@ class TrafficFamily:
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         del retracted  # a prediction is never taken back
-        failed = added[self.classes : self.classes + len(names["error"])]
-        return [*added[: len(names["class"])].tolist(), *failed.tolist()]
+        counts: list[int] = added.astype(np.int64).tolist()
+        return [*counts[: len(names["class"])], *counts[self.classes : self.classes + len(names["error"])]]
 
     def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         del names

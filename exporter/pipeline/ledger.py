@@ -175,7 +175,7 @@ class Ledger:
                 tally.advance(self.clock)
         if watermark is None:
             return
-        self.results["expired"] += int(sum(left for _, left in self.pending.advance(watermark)))
+        self.results["expired"] += round(self.pending.advance(watermark))
         lost, unclaimed = self._join.forget(
             watermark - self.config.horizon, self.config.remembered, self.config.early_labels
         )
