@@ -279,8 +279,8 @@ RECORD = np.dtype(
 )
 """50 bytes by which a prediction is remembered, and the label that it was last given.
 
-`confirmed` is how many seconds after `label_time` the same label was last repeated: a different label must be
-newer than that to count as a correction.
+`confirmed` is how many seconds after `label_time` the same label was last repeated, rounded down to float32 (a
+quarter of a second at 45 days): a different label must not be older than that to count as a correction.
 """
 
 UNKNOWN = 0xFFFF

@@ -10,7 +10,9 @@ The rules, each counted under a `result`:
     early       a label whose prediction is not known yet: held, and joined when the prediction comes
     duplicate   a prediction whose id is known: the first one stands
 
-The outcome does not depend on how the rows were cut into batches, only on their order.
+The outcome does not depend on how the rows were cut into batches, only on their order; with one exception.  Of
+labels that wait, one is held per id, by the same rules.  Should it turn out to be late when its prediction comes,
+no other label of that id is known any more.
 """
 
 from __future__ import annotations
@@ -175,7 +177,7 @@ class _Labelled:
 
     actual: Codes
     since: Floats
-    confirmed: Floats
+    confirmed: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ def _settle(table: Remembered, slot: NDArray[np.int64], record: NDArray[np.void]
     distinct, place, turns = _turns(slot)
     if len(turns) > 1:
         slot, record = slot[distinct], record[distinct]
-    now = _Labelled(record["actual"].astype(np.int32), record["label_time"].copy(), record["confirmed"].astype(float))
+    now = _Labelled(record["actual"].astype(np.int32), record["label_time"].copy(), record["confirmed"].copy())
     results: Counter[str] = Counter()
     taken = [_turn(turn, place[turn], labels, now, results) for turn in turns]
     moved = (now.since != record["label_time"]) | (now.confirmed != record["confirmed"])
@@ -251,7 +253,7 @@ def _turn(turn: Index, place: Index, labels: Told, now: _Labelled, results: Coun
         results["corrected"] += len(back)
         results["outdated"] += int((~same & ~newer).sum())
         again = known[same & (time[known] > newest)]
-        now.confirmed[place[again]] = time[again] - since[again]
+        now.confirmed[place[again]] = _rounded_down(time[again] - since[again])
         counted = unknown.copy()
         counted[back] = True
     new = np.flatnonzero(counted)
@@ -262,6 +264,12 @@ def _turn(turn: Index, place: Index, labels: Told, now: _Labelled, results: Coun
         return plus
     minus = _Taken(turn[back], np.full(len(back), -1, np.int8), place[back], old[back], since[back])
     return _concatenated([minus, plus])
+
+
+def _rounded_down(seconds: Floats) -> NDArray[np.float32]:
+    """As a record holds them, and never more: a label of the very time that was confirmed is not older than that."""
+    short = seconds.astype(np.float32)
+    return np.where(short > seconds, np.nextafter(short, np.float32(0)), short)
 
 
 def _by_arrival(taken: list[_Taken]) -> _Taken:

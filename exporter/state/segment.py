@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from exporter.contracts import RECORD, Keys
 
 LOAD = 0.6
+_ENTRY = np.dtype("<u8")
 _LOW = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
 _CHUNK = 65_536
@@ -36,12 +37,12 @@ class Segment:
         self.rows = rows
         self.newest = newest
         self.log = _array(self.log_path, RECORD, self.limit)
-        self.index = _array(self.index_path, np.dtype("<u8"), capacity)
+        self.index = _array(self.index_path, _ENTRY, capacity)
 
     @property
     def limit(self) -> int:
         """How many rows fit before the index is too full."""
-        return int(self.capacity * LOAD)
+        return room(self.capacity)
 
     @property
     def log_path(self) -> Path | None:
@@ -49,7 +50,10 @@ class Segment:
 
     @property
     def index_path(self) -> Path | None:
-        return self.folder / f"{self.first:012d}.{self.capacity}.index" if self.folder else None
+        return self._index_path(self.capacity)
+
+    def _index_path(self, capacity: int) -> Path | None:
+        return self.folder / f"{self.first:012d}.{capacity}.index" if self.folder else None
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Row number of every key, -1 where it is not here; shape (n,)."""
@@ -102,22 +106,29 @@ class Segment:
             for at in range(start, stop, _CHUNK):
                 self._insert(self.log["key"][at : min(at + _CHUNK, stop)], at)
 
-    def undo(self, committed: int) -> None:
-        """Forget index entries of rows from *committed* on: they were written, but never committed."""
+    def undo(self, committed: int) -> bool:
+        """Forget index entries of rows from *committed* on: they were written, but never committed.
+
+        Returns whether the index then holds as many rows as it should; if not, it has to be built anew.
+        """
+        kept = 0
         for at in range(0, self.capacity, 1 << 20):
             part = self.index[at : at + (1 << 20)]
             part[(part & _LOW) > committed] = 0
+            kept += int(np.count_nonzero(part))
+        return kept == committed
 
     def grow(self, capacity: int, committed: int) -> Path | None:
-        """Make room for more rows; returns the old index file, to be removed once the change is committed."""
-        old_path, old_rows = self.index_path, self.log
-        self.capacity = capacity
+        """Make room for more rows; returns the old index file, to be removed once the change is committed.
+
+        Raises OSError, with nothing changed, if the disk has no room for that.
+        """
+        old_path, old_log = self.index_path, self.log
+        log = _array(self.log_path, RECORD, room(capacity))
+        index = _array(self._index_path(capacity), _ENTRY, capacity)
         if self.folder is None:
-            self.log = _array(None, RECORD, self.limit)
-            self.log[: self.rows] = old_rows[: self.rows]
-        else:
-            self.log = _array(self.log_path, RECORD, self.limit)
-        self.index = _array(self.index_path, np.dtype("<u8"), capacity)
+            log[: self.rows] = old_log[: self.rows]
+        self.capacity, self.log, self.index = capacity, log, index
         self.reindex(committed)
         return old_path
 
@@ -130,6 +141,11 @@ class Segment:
 
     def paths(self) -> list[Path]:
         return [path for path in (self.log_path, self.index_path) if path]
+
+
+def room(capacity: int) -> int:
+    """How many rows an index of *capacity* entries has room for."""
+    return int(capacity * LOAD)
 
 
 def _array(path: Path | None, dtype: np.dtype[Any], size: int) -> NDArray[Any]:

@@ -8,6 +8,7 @@ the database until the rows that they went into were flushed, so that neither a 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import sqlite3
@@ -16,11 +17,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import xxhash
 
 from exporter.contracts import CHANGE
 from exporter.errors import StateError, StateLocked, StateVersion
 from exporter.state.table import LARGEST, Table
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 FLUSH_AFTER = 64 * 2**20
@@ -30,6 +35,11 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blob (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS change (number INTEGER PRIMARY KEY, tab TEXT NOT NULL, value BLOB NOT NULL);
 """
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT,
+           sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA}  # fmt: skip
+"""What SQLite says of a file that is no state of ours; anything else it says of the disk or of the machine."""
+
+_LONGEST_NAME = 200
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -53,12 +63,11 @@ class State:
         self._lock = _lock(path)
         try:
             self._open(path)
-        except (sqlite3.DatabaseError, StateError, ValueError) as error:
+        except (sqlite3.DatabaseError, StateError, OSError, ValueError, LookupError, msgspec.DecodeError) as error:
             if isinstance(error, StateVersion) or _is_environment(error):
-                os.close(self._lock)
-                raise error if isinstance(error, StateError) else StateError(f"{path}: {error}") from error
-            self._move_aside(path)
-            self._open(path)
+                self._let_go()
+                raise error if isinstance(error, StateError) else StateError(_refused(path, error)) from error
+            self._begin_anew(path)
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -93,6 +102,7 @@ class State:
 
         Raises StateError if the disk refuses; nothing is lost then, and the same call may be made again.
         """
+        changes: list[tuple[str, bytes]] = []
         try:
             prepared = {name: table.prepare() for name, table in self._tables.items()}
             with self._database:
@@ -102,7 +112,7 @@ class State:
                 changes = [(name, change) for name, (_, change) in prepared.items() if change]
                 self._database.executemany("INSERT INTO change (tab, value) VALUES (?, ?)", changes)
         except (sqlite3.Error, OSError) as error:
-            raise StateError(f"cannot save the state in {self.path}: {error}; nothing is lost, will try again") from error
+            raise StateError(f"cannot save the state in {self.path}: {error}; nothing is lost") from error
         for table in self._tables.values():
             table.committed()
         self._changes += sum(len(change) for _, change in changes)
@@ -110,7 +120,10 @@ class State:
             self._flush()
 
     def drop_table(self, name: str) -> None:
-        """Forget a table and its rows; takes effect with the next commit of the caller's blobs."""
+        """Forget a table and its rows at once.
+
+        Whoever drops it together with blobs drops it first: after a kill in between, both can be done again.
+        """
         self._tables.pop(name, None)
         with self._database:
             self._database.execute("DELETE FROM blob WHERE name = ?", (f"table/{name}",))
@@ -123,6 +136,9 @@ class State:
         """Flush all rows and let go of the folder; without it, the next start replays the last changes."""
         if self.path:
             self._flush()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._database.close()
         self._tables.clear()
         if self._lock is not None:
@@ -142,6 +158,8 @@ class State:
                 "upgrade the exporter, or start with another --state.path"
             )
         self._database.executescript(_SCHEMA + f"PRAGMA user_version = {FORMAT};")
+        if self._database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise StateError(f"{path / 'state.sqlite'} is damaged")
         boot = _BOOT_ID.read_bytes().strip() if _BOOT_ID.exists() else b""
         trust = self.get("boot") == boot
         for name, meta in list(self.scan("table/")):
@@ -154,11 +172,15 @@ class State:
             self._put({"boot": boot})
 
     def _flush(self) -> None:
-        for table in self._tables.values():
-            table.flush()
-        with self._database:
+        """Make labels durable in their rows and drop the changes that name them; if it fails, a later call will do."""
+        try:
+            for table in self._tables.values():
+                table.flush()
             self._database.execute("DELETE FROM change")
-        self._changes = 0
+        except (sqlite3.Error, OSError) as error:
+            log.warning("label changes stay in the database for now", extra={"problem": str(error)})
+        else:
+            self._changes = 0
 
     def _put(self, blobs: Mapping[str, bytes | None]) -> None:
         gone = [(name,) for name, value in blobs.items() if value is None]
@@ -170,7 +192,18 @@ class State:
         """A folder of its own per table; the name is escaped so that any model name is a file name."""
         if self.path is None:
             return None
-        return self.path / "rows" / "".join(c if c.isalnum() or c in "-_." else f"%{ord(c):x}" for c in name)
+        file_name = "".join(c if c.isalnum() or c in "-_." else f"%{ord(c):x}" for c in name)
+        if len(os.fsencode(file_name)) > _LONGEST_NAME:
+            file_name = f"{file_name[:40]}~{xxhash.xxh3_128_hexdigest(file_name.encode())}"
+        return self.path / "rows" / file_name
+
+    def _begin_anew(self, path: Path) -> None:
+        try:
+            self._move_aside(path)
+            self._open(path)
+        except (sqlite3.Error, OSError, StateError) as error:
+            self._let_go()
+            raise StateError(_refused(path, error)) from error
 
     def _move_aside(self, path: Path) -> None:
         self._database.close()
@@ -192,8 +225,13 @@ def _connect(name: str) -> sqlite3.Connection:
 
 def _is_environment(error: Exception) -> bool:
     """Whether the folder, not its content, is the trouble: a full disk or a read-only one is no reason to reset."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY}
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGE
+    return isinstance(error, OSError)
+
+
+def _refused(path: Path, error: Exception) -> str:
+    return f"cannot use the state in {path}: {error}; free some disk, check permissions, or name another --state.path"
 
 
 def _lock(path: Path) -> int:
@@ -201,7 +239,7 @@ def _lock(path: Path) -> int:
         path.mkdir(parents=True, exist_ok=True)
         handle = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StateError(f"cannot use {path} for the state: {error.strerror}; name another with --state.path") from error
+        raise StateError(f"cannot use {path} as the state: {error.strerror}; name another --state.path") from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

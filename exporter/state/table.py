@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.contracts import RECORD, Keys
 from exporter.errors import StateError
-from exporter.state.segment import Segment
+from exporter.state.segment import Segment, room
 
 SMALLEST = 1 << 13
 LARGEST = 1 << 22
@@ -74,30 +74,31 @@ class Table:
         return out
 
     def reserve(self, rows: int) -> None:
-        """Make room for *rows* more rows; raises StateError if the disk is full, before anything has changed."""
+        """Make room for *rows* more rows, so that `append` of so many cannot fail.
+
+        Raises StateError if the disk is full; no row is lost then.
+        """
         try:
-            while self.segments and self.segments[-1].rows + rows > self.segments[-1].limit:
+            if rows and not self.segments:
+                self._begin(min(SMALLEST, self.largest))
+            while self._room < rows:
                 last = self.segments[-1]
-                if last.capacity >= self.largest:
-                    break
-                old = last.grow(last.capacity * 2, max(0, self._committed - last.first))
-                if old:
-                    self.obsolete.append(old)
-            if not self.segments or self.segments[-1].rows >= self.segments[-1].limit:
-                self._begin(SMALLEST if not self.segments else self.largest)
-                self.reserve(rows)
+                if last.capacity < self.largest:
+                    self._grow(last, rows - self._room)
+                else:
+                    self._begin(self.largest)
         except OSError as error:
             raise StateError(f"cannot make room for remembered rows: {error.strerror}: free some disk") from error
 
     def append(self, records: NDArray[np.void]) -> NDArray[np.int64]:
         """Remember *records* (dtype RECORD; keys distinct and new) and return their slots."""
+        self.reserve(len(records))
         slots = np.empty(len(records), np.int64)
         done = 0
         while done < len(records):
-            self.reserve(len(records) - done)
-            last = self.segments[-1]
-            part = records[done : done + last.limit - last.rows]
-            slots[done : done + len(part)] = last.append(part) + last.first
+            filling = self.segments[self._filling]
+            part = records[done : done + filling.limit - filling.rows]
+            slots[done : done + len(part)] = filling.append(part) + filling.first
             done += len(part)
             self._next += len(part)
         return slots
@@ -122,22 +123,21 @@ class Table:
     def apply(self, change: NDArray[np.void]) -> None:
         """Write label changes (dtype CHANGE) into their rows; rows that were dropped meanwhile are passed over."""
         for segment, here in self._by_segment(change["slot"]):
-            row = change["slot"][here] - segment.first
-            for field_ in ("label_time", "confirmed", "actual"):
-                segment.log[field_][row] = change[field_][here]
+            _relabel(segment.log, change["slot"][here] - segment.first, change[here])
 
     def forget(self, before: float, most: int) -> list[tuple[NDArray[np.void], bool]]:
         """Drop whole segments that are older than time *before*, and the oldest ones while over *most* rows.
 
-        Returns views of what was dropped, and whether it was due by its age; read them before the next commit.
+        The segment that is being filled stays.  Returns what was dropped, labels that still wait for the commit
+        included, and whether it was due by its age; read it before the next commit.
         """
         dropped = []
-        while len(self.segments) > 1:
+        while self.segments and self._filling > 0:
             oldest = self.segments[0]
             due = oldest.newest < before
             if not due and self.rows <= most:
                 break
-            dropped.append((oldest.log[: oldest.rows], due))
+            dropped.append((self._as_labelled(oldest), due))
             self.obsolete.extend(oldest.paths())
             del self.segments[0]
         return dropped
@@ -179,9 +179,7 @@ class Table:
             self._require(item)
             segment = Segment(self.folder, item.first, item.capacity, item.rows, item.newest)
             self.segments.append(segment)
-            if trust_index:
-                segment.undo(item.rows)
-            else:
+            if not (trust_index and segment.undo(item.rows)):
                 segment.reindex(item.rows)
         self._sweep()
 
@@ -192,10 +190,46 @@ class Table:
 
     # --- inside ----------------------------------------------------------------------------------
 
+    @property
+    def _filling(self) -> int:
+        """Position of the segment that takes the next row; those behind it are empty, and reserved."""
+        at = len(self.segments) - 1
+        while at > 0 and not self.segments[at].rows and self.segments[at - 1].rows < self.segments[at - 1].limit:
+            at -= 1
+        return at
+
+    @property
+    def _room(self) -> int:
+        """How many rows can be appended as it is."""
+        return sum(segment.limit - segment.rows for segment in self.segments[max(0, self._filling) :])
+
+    def _grow(self, last: Segment, missing: int) -> None:
+        """Let the *last* segment have room for as many rows as are *missing*, or as it may."""
+        capacity = last.capacity
+        while capacity < self.largest and room(capacity) < last.limit + missing:
+            capacity *= 2
+        old = last.grow(capacity, max(0, self._committed - last.first))
+        if old:
+            self.obsolete.append(old)
+
     def _begin(self, capacity: int) -> None:
+        """Begin a new segment behind the last one, in new files: a kill may have left some of these names."""
+        first = self.segments[-1].first + self.segments[-1].limit if self.segments else self._next
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-        self.segments.append(Segment(self.folder, self._next, capacity))
+            for path in self.folder.glob(f"{first:012d}.*"):
+                path.unlink()
+        self.segments.append(Segment(self.folder, first, capacity))
+
+    def _as_labelled(self, segment: Segment) -> NDArray[np.void]:
+        """The rows of *segment* as they will be once the commit is durable; the files keep what they hold."""
+        rows: NDArray[np.void] = segment.log[: segment.rows]
+        for change in self.relabelled:
+            here = change[(change["slot"] >= segment.first) & (change["slot"] < segment.first + segment.rows)]
+            if len(here):
+                rows = rows.copy()
+                _relabel(rows, here["slot"] - segment.first, here)
+        return rows
 
     def _by_segment(self, slots: NDArray[np.int64]) -> list[tuple[Segment, Any]]:
         if len(self.segments) == 1 and (not len(slots) or slots.min() >= self.segments[0].first):
@@ -220,3 +254,9 @@ class Table:
             for path in self.folder.iterdir():
                 if path not in known:
                     path.unlink()
+
+
+def _relabel(rows: NDArray[np.void], at: NDArray[np.int64], change: NDArray[np.void]) -> None:
+    """Set the labels of *change* in the *rows* at *at*."""
+    for name in ("label_time", "confirmed", "actual"):
+        rows[name][at] = change[name]
