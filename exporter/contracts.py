@@ -76,13 +76,15 @@ class MappingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How raw records become rows of one role.
 
     `where` keeps only records whose value at a path is one of the listed texts (or, under `not`, is none of
-    them); other records are skipped without a fault.
+    them); other records are skipped without a fault.  A row whose event time is more than `max_ahead` seconds ahead
+    of the wall clock is refused.
     """
 
     role: Literal["predictions", "labels"]
     fields: dict[str, FieldSpec]
     where: dict[str, WhereSpec] = {}
     timezone: str = "UTC"
+    max_ahead: float = 300.0
 
 
 class WhereSpec(msgspec.Struct, frozen=True, kw_only=True):

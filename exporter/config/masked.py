@@ -86,6 +86,7 @@ def _stream(stream: Stream) -> dict[str, Any]:
             "stale_after": duration_text(stream.stale_after),
             "lookback": None if stream.lookback is None else duration_text(stream.lookback),
             "timeout": duration_text(stream.timeout),
+            "max_ahead": duration_text(stream.mapping.max_ahead),
         }
     )
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from msgspec import structs
+
 from exporter.config.decode import Decoder, hidden_paths
 from exporter.config.faults import Faults, join_key, nearest
 from exporter.config.nodes import BROKEN, Node, read
@@ -73,6 +75,8 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
     _check_streams(faults, node, spec, key)
     if len(faults) > before:
         return BROKEN
+    if "latency" not in entry["predictions"].mapping.fields:
+        spec = structs.replace(spec, latency_buckets=())
     return ModelConfig(
         spec=spec,
         predictions=entry["predictions"],

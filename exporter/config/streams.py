@@ -77,7 +77,13 @@ def stream(decoder: Decoder, node: Node, key: str) -> Any:
     return Stream(
         kind=kind,
         source=source,
-        mapping=MappingSpec(role=role, fields=fields, where=_where(entry["where"]), timezone=entry["timezone"]),
+        mapping=MappingSpec(
+            role=role,
+            fields=fields,
+            where=_where(entry["where"]),
+            timezone=entry["timezone"],
+            max_ahead=float(entry["max_ahead"]),
+        ),
         interval=float(interval),
         stale_after=max(60.0, 3 * float(interval)) if stale_after is None else float(stale_after),
         lookback=None if entry["lookback"] is None else float(entry["lookback"]),

@@ -72,6 +72,9 @@ class StreamEntry(Struct, frozen=True, kw_only=True):
         Meta(description="How far back the first start reads. Without it: all that the source still has."),
     ] = None
     timeout: Annotated[PositiveDuration, Meta(description="The time that one poll may take.")] = Duration(30)
+    max_ahead: Annotated[
+        Duration, Meta(description="How far ahead of this machine's clock a row's time may be; others are refused.")
+    ] = Duration(300)
 
 
 class ThresholdEntry(Struct, frozen=True, kw_only=True):

@@ -75,7 +75,9 @@ def test_defaults():
     stream = small.predictions
     assert (stream.interval, stream.stale_after, stream.timeout, stream.lookback) == (10.0, 60.0, 30.0, None)
     assert (stream.mapping.role, stream.mapping.timezone) == ("predictions", "UTC")
-    assert small.spec.latency_buckets == (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+    assert small.spec.latency_buckets == ()
+    timed = model(SMALL.replace("id: rid", "id: rid, latency: took"))
+    assert timed.spec.latency_buckets == (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
     assert small.spec.delay_buckets[-1] == 30 * 86400.0
     assert [window.name for window in small.windows] == ["1h", "24h", "last 1000"]
     assert (small.horizon, small.retire_after, small.allowed_lateness) == (30 * 86400.0, 7 * 86400.0, 0.0)
