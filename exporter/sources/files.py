@@ -9,14 +9,13 @@ files comes first.  `following` reads one file, `finding` lists them, `tracking`
 
 from __future__ import annotations
 
-import bisect
+import dataclasses
 import glob
 import logging
 import math
 import os
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import IO, Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -24,21 +23,22 @@ from msgspec.structs import replace
 
 from exporter import plugins
 from exporter.config.types import Duration
-from exporter.contracts import Batch, Clock, Cursor, Deadline, Poll, Refusals
-from exporter.errors import SourceDataError, SourceError, SourceTimeout, SourceUnavailable
+from exporter.contracts import Clock, Cursor, Deadline, Poll
+from exporter.errors import SourceError, SourceTimeout, SourceUnavailable
 from exporter.sources.finding import Listing, descends, format_of
-from exporter.sources.following import Entry, Found, Identity, Moved, Reader, Step, advance, door, follow, open_regular
+from exporter.sources.following import Entry, Step, advance, follow
+from exporter.sources.gathering import FORMATS, Formats, Gathered
 from exporter.sources.mapping import Mapper
+from exporter.sources.reading import Found, Identity, Moved, Reader, door, open_regular
 from exporter.sources.records import Records
 from exporter.sources.tracking import Track, Tracker
 
 _log = logging.getLogger(__name__)
 
-_FORMATS = "model_exporter.formats"
-_PATIENCE = 5.0  # seconds without a change after which a whole JSON object needs no line end
+_CLOSES_ITSELF = "jsonl"  # of all line formats: half an object is never a whole one
+_PATIENCE = 5.0  # seconds without a change after which a last line is taken that is known to be whole
 _PLAN_LIFE = 1.0  # seconds for which a backlog is read without looking at the folders again
 _TABLE_ROWS = 65_536
-_SMALLEST_READ = 1 << 16
 
 
 class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,9 +59,9 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     line_bytes: Annotated[
         int, msgspec.Meta(description="Bytes that one record may have; a longer one is refused.", ge=1024)
     ] = 16 << 20
-    block_bytes: Annotated[int, msgspec.Meta(description="Bytes that are read at once.", ge=4096, le=64 << 20)] = (
-        256 << 10
-    )
+    block_bytes: Annotated[
+        int, msgspec.Meta(description="Bytes that one poll reads; more is faster up to 1 MiB.", ge=4096, le=64 << 20)
+    ] = 1 << 20
     settle: Annotated[
         Duration,
         msgspec.Meta(
@@ -73,7 +73,7 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):
             raise ValueError("path is empty; name a file or a glob, such as /var/log/predictions-*.jsonl")
-        known = plugins.names(_FORMATS)
+        known = plugins.names(FORMATS)
         if self.format is not None and self.format not in known:
             raise ValueError(f"format must be one of {', '.join(known)}")
         for path in self.paths if self.format is None else ():
@@ -83,40 +83,6 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def paths(self) -> list[str]:
         return [self.path] if isinstance(self.path, str) else self.path
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """Whole records of one format and header, from one or more files, in the order they are read.
-
-    `header` is None until the first block; `advanced` says that an offset moved, even if no record came of it, and
-    `moved` that a file has been renamed since it was listed.
-    """
-
-    format: str = ""
-    header: bytes | None = None
-    blocks: list[bytes] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    origins: list[tuple[str, int]] = field(default_factory=list)
-    size: int = 0
-    refused: Refusals = field(default_factory=Refusals)
-    advanced: bool = False
-    moved: bool = False
-
-    def fits(self, name: str, header: bytes | None) -> bool:
-        return self.header is None or (self.format, self.header) == (name, header)
-
-    def add(self, name: str, header: bytes | None, path: str, offset: int, block: bytes) -> None:
-        self.format, self.header = name, header
-        self.starts.append(self.size)
-        self.origins.append((path, offset))
-        self.blocks.append(block)
-        self.size += len(block)
-
-    def place(self, at: int) -> str:
-        piece = bisect.bisect_right(self.starts, at) - 1
-        path, offset = self.origins[piece]
-        return f"{path}:{offset + at - self.starts[piece]}"
 
 
 class Files:
@@ -140,9 +106,9 @@ class Files:
         self._clock = clock
         self._lookback = lookback
         self._block = min(config.block_bytes, config.line_bytes)
-        self._tracker = Tracker([os.path.expanduser(path) for path in config.paths], self._whole, clock)
+        self._formats = Formats(config.format, mapper.paths)
+        self._tracker = Tracker([os.path.expanduser(path) for path in config.paths], self._formats.whole, clock)
         self._shelf = self._tracker.shelf
-        self._formats: dict[str, Any] = {}
         self._said: set[str] = set()
         self._broken: dict[Identity, tuple[Found, SourceError]] = {}
         self._table: tuple[Found, IO[bytes]] | None = None
@@ -163,18 +129,19 @@ class Files:
         if deadline.passed:
             raise SourceTimeout(f"{self.name}: the deadline had passed before anything was read")
         known = cursor is not None and cursor == self._cursor
-        before = self._track if known else _opened(cursor)
-        track = Track(dict(before.live), before.gone, before.ignored_before)
+        before = self._track if known else Track.of(cursor)
+        track = before.copy()
         plan = self._plan
         self._plan = deque()  # so that a poll that raises leaves none behind
-        gathered = _Gathered()
+        gathered = Gathered(self._formats)
         table = None
         if known and self._clock.monotonic() <= self._plan_ends:
             table = self._gather(track, plan, gathered, deadline)
         if table is None and not gathered.advanced:
             plan = self._look(track, cursor is None, deadline)
             table = self._gather(track, plan, gathered, deadline)
-        batch = self._mapper.batch(table) if table else self._batch(gathered)
+        records = table or gathered.records()
+        batch = None if records is None else self._mapper.batch(records)
         self._say()
         if batch is None and not gathered.advanced:
             self._complain()
@@ -215,7 +182,7 @@ class Files:
         return 0 if self._lookback is None else int((self._clock.wall() - self._lookback) * 1e9)
 
     def _unread(self, entry: Entry, found: Found) -> bool:
-        if entry.ended and found.unchanged(entry):
+        if entry.ended and entry.last_saw(found):
             return entry.rest and self._age(found) >= self._patience(found.path)
         return True
 
@@ -226,29 +193,24 @@ class Files:
         """Seconds without a change after which a last line without its end is whole."""
         if self._config.settle:
             return self._config.settle
-        closes_itself = path.endswith(".gz") or self._format_name(path) == "jsonl"
+        closes_itself = path.endswith(".gz") or self._formats.name(path) == _CLOSES_ITSELF
         return _PATIENCE if closes_itself else math.inf
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def _gather(self, track: Track, plan: deque[Found], gathered: _Gathered, deadline: Deadline) -> Records | None:
+    def _gather(self, track: Track, plan: deque[Found], gathered: Gathered, deadline: Deadline) -> Records | None:
         """Fill *gathered* from the first files of *plan*, and take from it what is read to its end.
 
         A table gives its records at once, and never together with lines.
         """
-        while plan and gathered.size < self._block:
+        while plan and gathered.size <= self._block // 2 and not (gathered.advanced and deadline.passed):
             found = plan[0]
-            if gathered.advanced and deadline.passed:
-                break
             try:
-                if self._whole(found.path):
-                    if gathered.advanced:
+                if not self._formats.whole(found.path):
+                    if not self._read_lines(track, plan, gathered, deadline):
                         break
-                    records = self._read_table(track, plan)
-                    if records:
-                        return records
-                elif not self._read_lines(track, plan, gathered, deadline):
-                    break
+                elif gathered.advanced or (records := self._read_table(track, plan)):
+                    return None if gathered.advanced else records
             except Moved:
                 gathered.moved = True
                 plan.clear()
@@ -256,68 +218,65 @@ class Files:
                 if not gathered.advanced:
                     raise
                 break
-            except (OSError, SourceDataError) as error:
+            except (OSError, SourceError) as error:
                 self._fail(found, error)
                 plan.popleft()
         return None
 
-    def _read_lines(self, track: Track, plan: deque[Found], gathered: _Gathered, deadline: Deadline) -> bool:
+    def _read_lines(self, track: Track, plan: deque[Found], gathered: Gathered, deadline: Deadline) -> bool:
         """Gather from the first file of *plan*; False if its records cannot stand behind those gathered."""
         found = plan[0]
         if self._still_broken(found):
             plan.popleft()
             return True
-        name = self._format_name(found.path)
-        line_format = self._format(name)
+        lines = self._formats.lines(found.path)
         reader = self._shelf.open(found)
         now = Found.of(found.path, os.fstat(reader.descriptor))
         before = replace(track.live[found.identity], size=now.size, modified=now.modified)
         limit = self._config.line_bytes
-        if not reader.begin(line_format.complete if line_format.has_header else None, limit, deadline):
+        if not reader.begin(lines.complete if lines.has_header else None, limit, deadline):
             step = Step(replace(before, ended=True))
-        elif gathered.fits(name, reader.header):
-            room = min(self._block, max(self._block - gathered.size, _SMALLEST_READ))
-            step = follow(before, reader, line_format.complete, room, limit, deadline)
+        elif gathered.fits(found.path, reader.header):
+            lines = self._formats.lines(found.path, reader.header)
+            room = self._block - gathered.size
+            step = follow(before, reader, lines.complete, want=room, limit=limit, deadline=deadline)
         else:
             return False
-        entry = step.entry
+        if step.rest and self._age(now) >= self._patience(found.path):
+            step = self._finish(step, reader, deadline)
         if step.too_long:
             detail = f"longer than line_bytes ({limit})"
-            gathered.refused.add("line_too_long", f"{entry.path}:{step.offset}", detail)
+            gathered.refused.add("line_too_long", f"{found.path}:{step.offset}", detail)
         if step.block:
-            gathered.add(name, reader.header, entry.path, step.offset, step.block)
-        if step.rest and self._age(now) >= self._patience(found.path):
-            entry = self._finish(entry, step.rest, name, reader, gathered, deadline)
-        gathered.advanced |= step.too_long or entry.offset > before.offset
-        track.live[found.identity] = entry
-        if entry.ended:
+            gathered.add(found.path, step.offset, step.block, reader.header)
+        gathered.advanced |= step.too_long or step.entry.offset > before.offset
+        track.live[found.identity] = step.entry
+        if step.entry.ended:
             plan.popleft()
         return True
 
-    def _finish(
-        self, entry: Entry, rest: bytes, name: str, reader: Reader, gathered: _Gathered, deadline: Deadline
-    ) -> Entry:
-        """Take a last line without its end, unless it is only supposed to be whole and cannot be read."""
-        block = rest + b"\n"
+    def _finish(self, step: Step, reader: Reader, deadline: Deadline) -> Step:
+        """Take a last line without its end; if that is only supposed to be whole, it must prove so."""
+        line = step.rest + b"\n"
         if not self._config.settle:
-            records = self._format(name).decode(block, gathered.place, reader.header or b"")
-            if records.count != 1 or records.refused.counts:
-                return replace(entry, rest=False)
-        gathered.add(name, reader.header, entry.path, entry.offset, block)
-        return replace(advance(entry, reader, rest, deadline), rest=False)
+            records = self._formats.lines(reader.path, reader.header).decode(line, str, reader.header)
+            whole = reader.closed or self._formats.name(reader.path) == _CLOSES_ITSELF
+            if not whole or records.count != 1 or records.refused.counts:
+                return dataclasses.replace(step, entry=replace(step.entry, rest=False))
+        entry = replace(advance(step.entry, reader, step.rest, deadline), rest=False)
+        return dataclasses.replace(step, entry=entry, block=step.block + line)
 
     def _read_table(self, track: Track, plan: deque[Found]) -> Records | None:
         """The next records of the first file of *plan*; None if it has none, or is still being written."""
         found = plan[0]
         entry = track.live[found.identity]
-        table_format = self._format(self._format_name(found.path))
         records: Records | None = None
         more = False
         if not self._config.settle or self._age(found) >= self._config.settle:
             file = self._open_table(found)
             try:
-                records, more = table_format.read(file, found.path, entry.offset, _TABLE_ROWS)
-                if not found.unchanged(_entry_of(found, os.fstat(file.fileno()))):
+                records, more = self._formats.table(found.path).read(file, found.path, entry.offset, _TABLE_ROWS)
+                if Found.of(found.path, os.fstat(file.fileno())) != found:
                     records, more = None, False  # overwritten meanwhile: read again when it is looked at again
             finally:
                 if not more:
@@ -340,41 +299,9 @@ class Files:
             self._table[1].close()
             self._table = None
 
-    # --- formats ----------------------------------------------------------------------------------
-
-    def _format_name(self, path: str) -> str:
-        name = self._config.format or format_of(path)
-        if name is None:
-            raise SourceDataError(f"{path}: the ending tells no format; set format, or narrow the glob")
-        return name
-
-    def _format(self, name: str) -> Any:
-        if name not in self._formats:
-            self._formats[name] = plugins.load(_FORMATS, name)(self._mapper.paths)
-        return self._formats[name]
-
-    def _whole(self, path: str) -> bool:
-        """Whether *path* is a table, read whole, and not lines that grow."""
-        if hasattr(self._format(self._format_name(path)), "complete"):
-            return False
-        if path.endswith(".gz"):
-            raise SourceDataError(f"{path}: a gzip'd table is not read; unpack it")
-        return True
-
-    def _batch(self, gathered: _Gathered) -> Batch | None:
-        if gathered.blocks:
-            block = gathered.blocks[0] if len(gathered.blocks) == 1 else b"".join(gathered.blocks)
-            records = self._format(gathered.format).decode(block, gathered.place, gathered.header or b"")
-        elif gathered.refused.counts:
-            records = Records({path: [] for path in self._mapper.paths}, 0, gathered.place)
-        else:
-            return None
-        records.refused.extend(gathered.refused)
-        return self._mapper.batch(records)
-
     # --- what goes wrong --------------------------------------------------------------------------
 
-    def _fail(self, found: Found, error: OSError | SourceDataError) -> None:
+    def _fail(self, found: Found, error: OSError | SourceError) -> None:
         if isinstance(error, OSError):
             self.failing[found.path] = door(error, found.path)
         else:
@@ -410,29 +337,12 @@ class Files:
         """The cursor of *track*; what was written of unchanged entries is used again."""
         kept = self._entries
         self._entries = {
-            identity: kept[identity] if identity in kept and kept[identity][0] is entry else (entry, _plain(entry))
+            identity: kept[identity]
+            if identity in kept and kept[identity][0] is entry
+            else (entry, msgspec.to_builtins(entry))
             for identity, entry in track.live.items()
         }
         if self._gone[0] is not track.gone:
-            self._gone = track.gone, _plain(track.gone)
+            self._gone = track.gone, msgspec.to_builtins(track.gone)
         files = [written for _, written in self._entries.values()]
         return {"files": files, "gone": self._gone[1], "ignored_before": track.ignored_before}
-
-
-_plain = msgspec.to_builtins
-
-
-def _entry_of(found: Found, status: os.stat_result) -> Entry:
-    return Entry(path=found.path, size=status.st_size, modified=status.st_mtime_ns)
-
-
-def _opened(cursor: Cursor | None) -> Track:
-    """The track behind *cursor*; raises SourceDataError for one that this source did not write."""
-    if cursor is None:
-        return Track()
-    try:
-        entries = msgspec.convert(cursor["files"], list[Entry])
-        gone = msgspec.convert(cursor["gone"], list[Entry])
-        return Track({entry.identity: entry for entry in entries}, gone, int(cursor["ignored_before"]))
-    except (KeyError, msgspec.ValidationError) as error:
-        raise SourceDataError("the cursor was not written by the files source; reset this source's state") from error

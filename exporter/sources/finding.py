@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from exporter.contracts import Deadline
 from exporter.errors import SourceError, SourceTimeout, SourceUnavailable
-from exporter.sources.following import Entry, Found, Identity, door
+from exporter.sources.following import Entry
+from exporter.sources.reading import Found, Identity, door
 
 FORMAT_OF_ENDING = {
     ".jsonl": "jsonl",

@@ -16,27 +16,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import replace
 
-from exporter.contracts import Clock, Deadline
+from exporter.contracts import Clock, Cursor, Deadline
 from exporter.errors import SourceDataError
 from exporter.sources.finding import Folders, Listing, descends, find, log_of, same_place
-from exporter.sources.following import (
-    HEAD,
-    Entry,
-    Found,
-    GzipReader,
-    Identity,
-    Moved,
-    Reader,
-    at_end,
-    copies,
-    door,
-    head_of,
-    open_regular,
-    repeats,
-    resembles,
-)
+from exporter.sources.following import Entry, at_end, copies, head_of, repeats, resembles
+from exporter.sources.reading import HEAD, Found, GzipReader, Identity, Moved, Reader, door, open_regular
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +78,21 @@ class Track:
     gone: list[Entry] = field(default_factory=list)
     ignored_before: int = 0
 
+    @classmethod
+    def of(cls, cursor: Cursor | None) -> Track:
+        """The track behind *cursor*; raises SourceDataError for one that this source did not write."""
+        if cursor is None:
+            return cls()
+        try:
+            entries = msgspec.convert(cursor["files"], list[Entry])
+            gone = msgspec.convert(cursor["gone"], list[Entry])
+            return cls({entry.identity: entry for entry in entries}, gone, int(cursor["ignored_before"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise SourceDataError("the cursor is not one of the files source; reset this source's state") from error
+
+    def copy(self) -> Track:
+        return Track(dict(self.live), self.gone, self.ignored_before)
+
     def forget(self, entry: Entry) -> None:
         """Move *entry* from the files to the remembered contents."""
         del self.live[entry.identity]
@@ -125,7 +127,7 @@ class Tracker:
             elif folders.readable(os.path.dirname(entry.path)):
                 self._lose(track, entry)
         for entry, found in located:
-            if entry.ended and found.unchanged(entry) and found.path == entry.path:
+            if entry.ended and entry.last_saw(found) and found.path == entry.path:
                 continue
             with _Failures(listing, found):
                 if not self._confirm(track, entry, found, deadline):
@@ -157,7 +159,7 @@ class Tracker:
 
     def _renamed(self, entry: Entry, folders: Folders) -> Found | None:
         found = folders.renamed(entry)
-        if found and (entry.offset or found.unchanged(entry) or descends(found.path, entry.path)):
+        if found and (entry.offset or entry.last_saw(found) or descends(found.path, entry.path)):
             return found
         return None  # nothing was read of it, so nothing could show that the inode was not used again
 
@@ -168,7 +170,7 @@ class Tracker:
             return None
         found = Found.of(entry.path, os.fstat(reader.descriptor))
         now = self._clock.monotonic()
-        if reader.lost_at is None or not entry.ended or not found.unchanged(entry):
+        if reader.lost_at is None or not entry.ended or not entry.last_saw(found):
             reader.lost_at = now
         return found if now - reader.lost_at <= _GRACE else None
 
@@ -180,10 +182,10 @@ class Tracker:
         """Whether *found* still is what *entry* says; if not, the entry's content is forgotten as a file."""
         if found.path != entry.path:
             entry = track.live[entry.identity] = replace(entry, path=found.path)
-        if found.unchanged(entry) and (entry.ended or entry.identity in self.shelf):
+        if entry.last_saw(found) and (entry.ended or entry.identity in self.shelf):
             return True
         if self._whole(found.path):
-            if not found.unchanged(entry):
+            if not entry.last_saw(found):
                 track.live[entry.identity] = _new(found)
             return True
         if self._continues(entry, found, deadline):
@@ -231,6 +233,8 @@ class Tracker:
         reader = self.shelf.open(found)
         reader.refresh()
         if not reader.read(0, 1, deadline):
+            if reader.fault:
+                raise reader.fault
             return False
         log = log_of(found.path)
         growing = self._clock.wall() - found.modified / 1e9 < _COPYING
@@ -271,7 +275,7 @@ class _Failures:
 
 def _undecided(entry: Entry | None, found: Found) -> bool:
     """Whether nothing is known of what *found* holds, and there may be something now."""
-    return entry is None or not (entry.offset or entry.skipping or found.unchanged(entry) or not found.size)
+    return entry is None or not (entry.offset or entry.skipping or entry.last_saw(found) or not found.size)
 
 
 def _beside_original(path: str, names: set[str]) -> bool:
