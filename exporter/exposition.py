@@ -178,7 +178,7 @@ class Exposition:
         """A label value that any scraper accepts: valid UTF-8, not empty, not long."""
         text = value.encode(errors="replace").decode().replace("\r", "\N{REPLACEMENT CHARACTER}").replace("\0", "")
         if len(text) > self.label_length:
-            text = f"{text[: self.label_length - 9]}~{xxhash.xxh32_hexdigest(value.encode(errors='replace'))}"
+            text = f"{text[: max(0, self.label_length - 9)]}~{xxhash.xxh32_hexdigest(value.encode(errors='replace'))}"
         return (text or "none").translate(_ESCAPES)
 
 

@@ -38,7 +38,7 @@ class Totals:
         sides = [(self.added, slice(None))] if sign is None else [(self.added, sign > 0), (self.retracted, sign < 0)]
         for side, rows in sides:
             sums = np.bincount(cell[rows], weight[rows], minlength=side.size).reshape(side.shape)
-            side += sums
+            np.add(side, sums, out=side)
             self.dirty.update(np.flatnonzero(sums.any(axis=1)).tolist())
 
     def of(self, group: int) -> tuple[Floats, Floats]:
@@ -116,7 +116,10 @@ class TimeWindow:
             here = np.flatnonzero(bucket == at)
             self._add_span(at, 1, np.zeros(len(here), np.int64), column[here], weight[here])
 
-    def _add_span(self, first: int, span: int, row: NDArray[np.int64], column: NDArray[np.int64], weight: Floats) -> None:
+    def _add_span(
+        self, first: int, span: int, row: NDArray[np.int64], column: NDArray[np.int64], weight: Floats
+    ) -> None:
+        """Add *weight*s to *column*s of the buckets *first* + *row*, of which there are *span*."""
         cells = len(self._cells)
         sums = np.bincount(row * cells + column, weight, minlength=span * cells).reshape(span, cells)
         self.total.reshape(-1)[self._cells] += sums.sum(axis=0)
@@ -151,14 +154,11 @@ class TimeWindow:
         return self.total[group] if group < len(self.total) else np.zeros(self.size)
 
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
-        """Blobs of the buckets that changed since the last call, by name; None for one that fell out."""
+        """Blobs of the buckets that changed since the last call, by name; None for one that is empty or fell out."""
         for bucket in sorted(self.dirty):
-            sums = self.buckets.get(bucket)
-            if sums is None:
-                yield str(bucket), None
-            else:
-                used = np.flatnonzero(sums)
-                yield str(bucket), _packed(self._cells[used], sums[used])
+            sums = self.buckets.get(bucket, np.empty(0))
+            used = np.flatnonzero(sums)
+            yield str(bucket), _packed(self._cells[used], sums[used]) if len(used) else None
         self.dirty.clear()
 
     def load(self, name: str, blob: bytes) -> None:

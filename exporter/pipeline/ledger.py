@@ -5,33 +5,19 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from exporter import plugins
 from exporter.config.schema import ModelConfig
-from exporter.contracts import (
-    ABSENT,
-    UNKNOWN,
-    Batch,
-    Codes,
-    Family,
-    Floats,
-    Keys,
-    MetricSpec,
-    Refusals,
-    Scored,
-    Traffic,
-)
-from exporter.families.traffic import ERRORS
-from exporter.join import Join, Joined, Made, Told
-from exporter.pipeline.names import OTHER, Vocabulary
+from exporter.contracts import UNKNOWN, Batch, Family, MetricSpec, Refusals, Scored, Traffic
+from exporter.join import Join, Joined
+from exporter.pipeline.coding import Codebook, Rows, sides
 from exporter.pipeline.tally import Tally
-from exporter.state import State, Table
+from exporter.state import State
+from exporter.state.table import LARGEST
 from exporter.windows import CountWindow, TimeWindow
 
 log = logging.getLogger(__name__)
@@ -41,8 +27,6 @@ RESULTS = (
 )  # fmt: skip
 """What can become of a row at the join; `expired`, `evicted` and `unclaimed` are what became of nothing."""
 
-MODELS = 1000
-VERSION = "unknown"
 _NEVER = -np.inf
 
 
@@ -52,32 +36,15 @@ class Saved(msgspec.Struct):
     signature: str
     horizon: float
     bounds: dict[str, list[float]]
-    classes: list[str]
-    errors: list[str]
-    models: list[str]
-    versions: list[str]
+    names: dict[str, list[str]]
     groups: list[tuple[int, int]]
     results: dict[str, int]
     newest: dict[str, float]
     last_prediction: list[float]
     last_label: list[float]
     clock: float | None
+    watermark: float | None
     held: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """A batch with our codes instead of its own."""
-
-    key: Keys
-    time: Floats
-    group: Codes
-    predicted: Codes
-    actual: Codes
-    actual_time: Floats
-    score: Floats
-    latency: Floats
-    error: Codes
 
 
 class Ledger:
@@ -88,15 +55,13 @@ class Ledger:
         self.spec = config.spec
         self.name = self.spec.name
         self.windows = config.windows
-        known = self.spec.classes or ((self.spec.positive,) if self.spec.positive else ())
-        self.classes = Vocabulary(self.spec.capacity, known)
-        self.errors = Vocabulary(ERRORS, overflow=OTHER)
-        self.models = Vocabulary(MODELS, [self.name], overflow=OTHER)
-        self.versions = Vocabulary(config.max_versions, overflow=OTHER)
-        self.groups: list[tuple[int, int]] = []
+        self.codebook = Codebook(self.spec, config.max_versions)
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
         self.newest: dict[str, float] = {}
         self.clock: float | None = None
+        """Where the windows end, in event time."""
+        self.watermark: float | None = None
+        """The event time up to which both streams have told all; where the horizon is counted from."""
         self.revision = 0
         self.last_prediction = np.full(0, _NEVER)
         self.last_label = np.full(0, _NEVER)
@@ -104,6 +69,7 @@ class Ledger:
         self.tallies = [Tally(family, self.windows) for family in self.families]
         self.counted = {window.name: CountWindow(window.rows) for window in self.windows if window.rows}
         self.pending = TimeWindow(config.horizon, 1)
+        self._outdated: list[str] = []
         self._prefix = f"model/{quote(self.name, safe='')}/"
         self._load(state)
 
@@ -123,9 +89,9 @@ class Ledger:
         At most once between two commits.
         """
         refused = {"predictions": Refusals(), "labels": Refusals()}
-        made = _joined_rows([self._coded(batch, refused["predictions"]) for batch in predictions])
-        told = _joined_rows([self._coded(batch, refused["labels"]) for batch in labels])
-        joined = self._join.step(*_sides(made, told))
+        made = self.codebook.rows(predictions, refused["predictions"])
+        told = self.codebook.rows(labels, refused["labels"])
+        joined = self._join.step(*sides(made, told))
         self.results.update(joined.results)
         traffic = self._traffic(made, joined)
         self._note_times(made, told, joined, traffic)
@@ -150,7 +116,7 @@ class Ledger:
                 entered, left = window.push(scored)
                 for tally in self.tallies:
                     tally.slide(name, entered, left)
-        waiting = traffic.predicted >= 0
+        waiting = traffic.error < 0
         group = np.concatenate([traffic.group[waiting], joined.answered_group]).astype(np.int64)
         time = np.concatenate([traffic.time[waiting], joined.answered_time])
         weight = np.ones(len(group))
@@ -166,25 +132,24 @@ class Ledger:
         if self.config.labels is None:
             heard = [max(self.newest.values(), default=None)]
         known = [time for time in heard if time is not None]
-        watermark = min(known) - lateness if known and len(known) == len(heard) else None
-        truth = self.newest.get("labels")
-        candidates = [time for time in (truth, watermark, self.clock) if time is not None]
-        if candidates:
-            self.clock = max(candidates)
+        if known and len(known) == len(heard):
+            self.watermark = _later(self.watermark, min(known) - lateness)
+        self.clock = _later(_later(self.clock, self.watermark), self.newest.get("labels"))
+        if self.clock is not None:
             for tally in self.tallies:
                 tally.advance(self.clock)
-        if watermark is None:
+        if self.watermark is None:
             return
-        self.results["expired"] += round(self.pending.advance(watermark))
+        self.results["expired"] += round(self.pending.advance(self.watermark))
         lost, unclaimed = self._join.forget(
-            watermark - self.config.horizon, self.config.remembered, self.config.early_labels
+            self.watermark - self.config.horizon, self.config.remembered, self.config.early_labels
         )
         self.results["evicted"] += lost
         self.results["unclaimed"] += unclaimed
 
-    def _traffic(self, made: _Rows, joined: Joined) -> Traffic:
-        answered = np.flatnonzero((made.predicted >= 0) & (made.error < 0))[joined.new]
-        at = np.sort(np.concatenate([answered, np.flatnonzero(made.error >= 0)]))
+    def _traffic(self, made: Rows, joined: Joined) -> Traffic:
+        new = np.flatnonzero(made.remembered)[joined.new]
+        at = np.sort(np.concatenate([new, np.flatnonzero(made.error >= 0)]))
         return Traffic(
             group=made.group[at],
             time=made.time[at],
@@ -193,66 +158,22 @@ class Ledger:
             error=made.error[at],
         )
 
-    def _note_times(self, made: _Rows, told: _Rows, joined: Joined, traffic: Traffic) -> None:
+    def _note_times(self, made: Rows, told: Rows, joined: Joined, traffic: Traffic) -> None:
         labelled = made.actual >= 0
         for role, times in (("predictions", made.time), ("labels", made.actual_time[labelled]), ("labels", told.time)):
             if len(times):
                 self.newest[role] = max(self.newest.get(role, _NEVER), float(times.max()))
-        missing = len(self.groups) - len(self.last_prediction)
+        missing = len(self.codebook.groups) - len(self.last_prediction)
         self.last_prediction = np.append(self.last_prediction, np.full(missing, _NEVER))
         self.last_label = np.append(self.last_label, np.full(missing, _NEVER))
         np.maximum.at(self.last_prediction, traffic.group, traffic.time)
         np.maximum.at(self.last_label, joined.scored.group, joined.scored.label_time)
 
-    # --- codes -----------------------------------------------------------------------------------
-
-    def _coded(self, batch: Batch, refused: Refusals) -> _Rows:
-        count = len(batch)
-        absent, unknown = np.full(count, ABSENT, np.int32), np.full(count, np.nan)
-        predicted = self.classes.codes(batch.predicted) if batch.predicted else absent
-        actual = self.classes.codes(batch.actual) if batch.actual else absent
-        rows = _Rows(
-            key=batch.key,
-            time=batch.time,
-            group=self._group(batch) if batch.role == "predictions" else absent,
-            predicted=predicted,
-            actual=actual,
-            actual_time=batch.time if batch.actual_time is None else batch.actual_time,
-            score=unknown if batch.score is None else batch.score,
-            latency=unknown if batch.latency is None else batch.latency,
-            error=self.errors.codes(batch.error) if batch.error else absent,
-        )
-        crowded = np.zeros(count, np.bool_)
-        for column, codes in ((batch.predicted, predicted), (batch.actual, actual)):
-            if column is not None:
-                crowded |= (column.codes >= 0) & (codes == ABSENT)
-        if crowded.any():
-            reason = "unknown_class" if self.spec.task == "binary" else "too_many_classes"
-            hint = f"more than {self.spec.capacity} classes: declare `classes`, or raise `max_classes`"
-            refused.add(reason, self.name, hint, int(crowded.sum()))
-            rows = _select(rows, ~crowded)
-        return rows
-
-    def _group(self, batch: Batch) -> Codes:
-        """Group codes of a batch of predictions."""
-        zero = np.zeros(len(batch), np.int32)
-        model = self.models.codes(batch.model) if batch.model else zero
-        version = self.versions.codes(batch.version) if batch.version else zero + self.versions.code(VERSION)
-        pair = model.astype(np.int64) * self.config.max_versions + version
-        known = {m * self.config.max_versions + v: code for code, (m, v) in enumerate(self.groups)}
-        table = np.full(len(self.models.names) * self.config.max_versions, ABSENT, np.int32)
-        table[list(known)] = list(known.values())
-        for new in np.unique(pair[table[pair] == ABSENT]).tolist():
-            table[new] = len(self.groups)
-            self.groups.append(divmod(new, self.config.max_versions))
-        codes: Codes = table[pair]
-        return codes
-
     # --- what others see -------------------------------------------------------------------------
 
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
-        return {"class": self.classes.names, "error": self.errors.names}
+        return self.codebook.names
 
     @property
     def specs(self) -> list[MetricSpec]:
@@ -260,13 +181,12 @@ class Ledger:
 
     def labels(self, group: int) -> tuple[tuple[str, str], ...]:
         """The model and version labels of *group*."""
-        model, version = self.groups[group]
-        return ("model", self.models.names[model]), ("version", self.versions.names[version])
+        return self.codebook.labels(group)
 
     def alive(self) -> list[int]:
         """Groups of which something was heard within `retire_after` (event time) of the newest."""
         if self.clock is None:
-            return list(range(len(self.groups)))
+            return list(range(len(self.codebook.groups)))
         heard = np.maximum(self.last_prediction, self.last_label)
         return np.flatnonzero(heard >= self.clock - self.config.retire_after).tolist()
 
@@ -282,6 +202,8 @@ class Ledger:
 
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
         """Blobs that a commit must hold, by name."""
+        yield from ((name, None) for name in self._outdated)
+        self._outdated.clear()
         yield self._prefix + "ledger", msgspec.msgpack.encode(self._saved())
         for tally in self.tallies:
             for name, blob in tally.changes():
@@ -303,16 +225,14 @@ class Ledger:
             signature=self._signature,
             horizon=self.config.horizon,
             bounds={"latency": list(self.spec.latency_buckets), "delay": list(self.spec.delay_buckets)},
-            classes=self.classes.names,
-            errors=self.errors.names,
-            models=self.models.names,
-            versions=self.versions.names,
-            groups=self.groups,
+            names=self.codebook.save(),
+            groups=self.codebook.groups,
             results=dict(self.results),
             newest=self.newest,
             last_prediction=self.last_prediction.tolist(),
             last_label=self.last_label.tolist(),
             clock=self.clock,
+            watermark=self.watermark,
             held=self._join.held,
         )
 
@@ -322,51 +242,47 @@ class Ledger:
         tables = (f"{self.name}/predictions", f"{self.name}/labels")
         if saved and saved.signature != self._signature:
             log.warning("task, classes or max_versions changed: counts begin anew", extra={"model": self.name})
-            state.commit({name: None for name, _ in state.scan(self._prefix)})
             for table in tables:
                 state.drop_table(table)
+            state.commit({name: None for name, _ in state.scan(self._prefix)})
             saved = None
-        self._remembered = state.table(tables[0])
-        self._early = state.table(tables[1], largest=_power_of_two(self.config.early_labels // 8))
+        self._remembered = state.table(tables[0], largest=_eighth(self.config.remembered))
+        self._early = state.table(tables[1], largest=_eighth(self.config.early_labels))
         self._join = Join(self._remembered, self._early, self.config.horizon, saved.held if saved else 0)
         if saved:
             self._restore(saved)
             for name, part in state.scan(self._prefix):
-                self._take(name.removeprefix(self._prefix), part, saved)
+                if not self._take(name.removeprefix(self._prefix), part, saved):
+                    self._outdated.append(name)
             self._settle(saved)
 
     def _restore(self, saved: Saved) -> None:
-        for vocabulary, names in (
-            (self.classes, saved.classes),
-            (self.errors, saved.errors),
-            (self.models, saved.models),
-            (self.versions, saved.versions),
-        ):
-            for name in names:
-                vocabulary.code(name)
-        self.groups = saved.groups
+        self.codebook.restore(saved.names, saved.groups)
         self.results.update(saved.results)
         self.newest = saved.newest
         self.last_prediction, self.last_label = np.array(saved.last_prediction), np.array(saved.last_label)
-        self.clock = saved.clock
+        self.clock, self.watermark = saved.clock, saved.watermark
 
-    def _take(self, name: str, blob: bytes, saved: Saved) -> None:
-        """Load one blob; counts whose buckets changed in the config are passed over."""
+    def _take(self, name: str, blob: bytes, saved: Saved) -> bool:
+        """Load one blob; returns false if the config has changed so that it means nothing any more."""
         kind, _, rest = name.partition("/")
         if kind == "tally":
             family, _, key = rest.partition("/")
             now = {"latency": self.spec.latency_buckets, "delay": self.spec.delay_buckets}
-            for tally in self.tallies:
-                same = list(now.get(family, ())) == saved.bounds.get(family, [])
-                if _kind(tally.family) == family and same:
-                    tally.load(key, blob)
-        elif kind == "pending" and saved.horizon == self.config.horizon:
-            self.pending.load(rest, blob)
-        elif kind == "last":
+            if list(now.get(family, ())) != saved.bounds.get(family, []):
+                return False
+            return any(tally.load(key, blob) for tally in self.tallies if _kind(tally.family) == family)
+        if kind == "pending":
+            if saved.horizon == self.config.horizon:
+                self.pending.load(rest, blob)
+            return saved.horizon == self.config.horizon
+        if kind == "last":
             window, _, group = rest.partition("/")
-            for own, counted in self.counted.items():
-                if quote(own, safe="") == window:
-                    counted.load(group, blob)
+            counted = {quote(name, safe=""): window for name, window in self.counted.items()}
+            if window in counted:
+                counted[window].load(group, blob)
+            return window in counted
+        return kind == "ledger"
 
     def _settle(self, saved: Saved) -> None:
         """Bring what was loaded up to date with the saved clock and the config."""
@@ -377,43 +293,12 @@ class Ledger:
         if self.clock is not None:
             for tally in self.tallies:
                 tally.advance(self.clock)
+        if self.watermark is not None:
+            self.pending.advance(self.watermark)
         if saved.horizon != self.config.horizon:
             for rows in self._remembered.scan():
                 open_ = rows[rows["actual"] == UNKNOWN]
                 self.pending.add(open_["group"].astype(np.int64), np.ones(len(open_)), open_["time"])
-
-
-def _sides(made: _Rows, told: _Rows) -> tuple[Made, Told]:
-    """Predictions to remember, and labels from both roles: those in prediction rows first."""
-    good = np.flatnonzero((made.predicted >= 0) & (made.error < 0))
-    own = np.flatnonzero(made.actual >= 0)
-    predictions = Made(
-        key=made.key[good],
-        time=made.time[good],
-        group=made.group[good],
-        predicted=made.predicted[good],
-        score=made.score[good],
-    )
-    if not len(own):
-        return predictions, Told(key=told.key, time=told.time, actual=told.actual)
-    labels = Told(
-        key=np.concatenate([made.key[own], told.key]),
-        time=np.concatenate([made.actual_time[own], told.time]),
-        actual=np.concatenate([made.actual[own], told.actual]),
-    )
-    return predictions, labels
-
-
-def _joined_rows(parts: list[_Rows]) -> _Rows:
-    if len(parts) == 1:
-        return parts[0]
-    code, number = np.empty(0, np.int32), np.empty(0)
-    empty = _Rows(np.empty((0, 2), np.uint64), number, code, code, code, number, number, number, code)
-    return _Rows(*(np.concatenate([getattr(rows, name) for rows in (empty, *parts)]) for name in _Rows.__slots__))
-
-
-def _select(rows: _Rows, keep: NDArray[np.bool_]) -> _Rows:
-    return _Rows(*(getattr(rows, name)[keep] for name in _Rows.__slots__))
 
 
 def _kind(family: Family) -> str:
@@ -425,8 +310,10 @@ def _nothing() -> Scored:
     return CountWindow(1).all()
 
 
-def _power_of_two(number: int) -> int:
-    return 1 << max(13, number.bit_length())
+def _eighth(rows: int) -> int:
+    """The size of segments of which about eight hold *rows*, so that little more than that is kept."""
+    return min(LARGEST, 1 << max(13, (rows // 8).bit_length()))
 
 
-__all__ = ["Ledger", "Table"]
+def _later(time: float | None, other: float | None) -> float | None:
+    return max((at for at in (time, other) if at is not None), default=None)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-
 from exporter.contracts import (
     MetricSpec,
     ModelStatus,
@@ -19,7 +18,9 @@ from exporter.exposition import Pairs
 from exporter.pipeline.ledger import RESULTS, Ledger
 
 SPECS = (
-    MetricSpec("model_info", "gauge", "A model and its version, with its task; always 1.", ("model", "version", "task")),
+    MetricSpec(
+        "model_info", "gauge", "A model and its version, with its task; always 1.", ("model", "version", "task")
+    ),
     MetricSpec(
         "model_last_prediction_timestamp_seconds",
         "gauge",
@@ -62,10 +63,14 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
     """All series of *ledger*: its own, then those of each of its *groups*, with gauges for *windows* only."""
     names = ledger.names
     shape = (len(names["class"]), len(names["error"]), len(windows))
-    out: list[Block] = [((ledger.name, "model"), (), (("model", ledger.name),), partial(_model_series, ledger), _model_values(ledger))]
+    of_model = (("model", ledger.name),)
+    out: list[Block] = [
+        ((ledger.name, "model"), (), of_model, partial(_model_series, ledger), _model_values(ledger))
+    ]
     for group in groups:
         labels = ledger.labels(group)
-        out.append(((ledger.name, "group", str(group)), (), labels, partial(_group_series, ledger), _group_values(ledger, group)))
+        owner: tuple[str, ...] = (ledger.name, "group", str(group))
+        out.append((owner, (), labels, partial(_group_series, ledger), _group_values(ledger, group)))
         for tally in ledger.tallies:
             owner = (ledger.name, type(tally.family).__name__, str(group))
             values = tally.values(names, windows, group)
@@ -117,7 +122,8 @@ def _version(ledger: Ledger, group: int) -> VersionStatus:
     labelled = predictions = 0
     windows: list[WindowStatus] = []
     for tally in ledger.tallies:
-        values = dict(zip(_keys(tally.series(names, ledger.windows)), tally.values(names, ledger.windows, group), strict=True))
+        keys = _keys(tally.series(names, ledger.windows))
+        values = dict(zip(keys, tally.values(names, ledger.windows, group), strict=True))
         predictions += int(sum(value for (metric, *_), value in values.items() if metric == "model_predictions_total"))
         for correct in ("true", "false"):
             labelled += int(values.get(("model_labelled_predictions_total", ("correct", correct)), 0))
@@ -148,8 +154,8 @@ def _windows(ledger: Ledger, values: dict[tuple[object, ...], float]) -> list[Wi
                 measure: _finite(values[f"model_{measure}_ratio", at, ("average", average)])
                 for measure in ("precision", "recall", "f1")
             }
-            accuracy = _finite(values["model_accuracy_ratio", at])
-            out.append(WindowStatus(name=window.name, labelled=int(count), accuracy=accuracy, average=average, **ratios))
+            ratios["accuracy"] = _finite(values["model_accuracy_ratio", at])
+            out.append(WindowStatus(name=window.name, labelled=int(count), average=average, **ratios))
     return out
 
 

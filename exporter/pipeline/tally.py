@@ -91,11 +91,10 @@ class Tally:
             for bucket, part in window.changes():
                 yield f"{quote(name, safe='')}/{bucket}", part
 
-    def load(self, name: str, blob: bytes) -> None:
-        """Take back what `changes` gave; windows that are no longer configured are passed over."""
+    def load(self, name: str, blob: bytes) -> bool:
+        """Take back what `changes` gave; returns false for a window that is no longer configured."""
         kind, _, key = name.partition("/")
-        if kind == "total":
-            self.totals.load(key, blob)
-        for window_name, window in self.timed.items():
-            if quote(window_name, safe="") == kind:
-                window.load(key, blob)
+        owners = {quote(window, safe=""): sums for window, sums in self.timed.items()} | {"total": self.totals}
+        if kind in owners:
+            owners[kind].load(key, blob)
+        return kind in owners

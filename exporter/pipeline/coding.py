@@ -1,0 +1,159 @@
+"""Batches in codes of our own: what the join and the families compute with instead of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.contracts import ABSENT, UNKNOWN, Batch, Codes, Floats, Keys, ModelSpec, Refusals
+from exporter.families.traffic import ERRORS
+from exporter.join import Made, Told
+from exporter.pipeline.names import OTHER, Vocabulary
+
+MODELS = 1000
+"""How many values of a `model` column are told apart; later ones count as `other`."""
+VERSION = "unknown"
+"""The version of predictions whose log names none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Batches of one role, with our codes instead of theirs; columns as in `Batch`, none of them missing."""
+
+    key: Keys
+    time: Floats
+    group: Codes
+    predicted: Codes
+    actual: Codes
+    actual_time: Floats
+    score: Floats
+    latency: Floats
+    error: Codes
+
+    @property
+    def remembered(self) -> NDArray[np.bool_]:
+        """Which rows are predictions that a label can answer: those that did not fail."""
+        return (self.predicted >= 0) & (self.error < 0)
+
+    def where(self, keep: NDArray[np.bool_]) -> Rows:
+        return Rows(*(getattr(self, name)[keep] for name in self.__slots__))
+
+
+class Codebook:
+    """The names that one model's codes stand for; it grows with the data, up to the configured limits.
+
+    A *group* is a (model, version) pair, and the unit of all counts.
+    """
+
+    def __init__(self, spec: ModelSpec, max_versions: int) -> None:
+        self.spec = spec
+        self.max_versions = max_versions
+        known = spec.classes or ((spec.positive,) if spec.positive else ())
+        self.classes = Vocabulary(spec.capacity, known)
+        self.errors = Vocabulary(ERRORS, overflow=OTHER)
+        # A record has two bytes for its group.
+        self.models = Vocabulary(max(2, min(MODELS, UNKNOWN // max_versions)), [spec.name], overflow=OTHER)
+        self.versions = Vocabulary(max_versions, overflow=OTHER)
+        self.groups: list[tuple[int, int]] = []
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """The vocabularies that families know of."""
+        return {"class": self.classes.names, "error": self.errors.names}
+
+    def labels(self, group: int) -> tuple[tuple[str, str], ...]:
+        """The model and version labels of *group*."""
+        model, version = self.groups[group]
+        return ("model", self.models.names[model]), ("version", self.versions.names[version])
+
+    def save(self) -> dict[str, list[str]]:
+        """The names of every vocabulary, in code order."""
+        return {name: vocabulary.names for name, vocabulary in self._vocabularies.items()}
+
+    def restore(self, names: Mapping[str, Sequence[str]], groups: Sequence[tuple[int, int]]) -> None:
+        """Take back what `save` gave, before anything else was coded."""
+        for name, vocabulary in self._vocabularies.items():
+            for text in names[name]:
+                vocabulary.code(text)
+        self.groups = list(groups)
+
+    @property
+    def _vocabularies(self) -> dict[str, Vocabulary]:
+        return {"classes": self.classes, "errors": self.errors, "models": self.models, "versions": self.versions}
+
+    # --- batches ---------------------------------------------------------------------------------
+
+    def rows(self, batches: Sequence[Batch], refused: Refusals) -> Rows:
+        """All *batches*, one after the other, without rows of classes for which there is no room: *refused*."""
+        parts = [self._coded(batch, refused) for batch in batches]
+        if len(parts) == 1:
+            return parts[0]
+        code, number = np.empty(0, np.int32), np.empty(0)
+        empty = Rows(np.empty((0, 2), np.uint64), number, code, code, code, number, number, number, code)
+        return Rows(*(np.concatenate([getattr(part, name) for part in (empty, *parts)]) for name in Rows.__slots__))
+
+    def _coded(self, batch: Batch, refused: Refusals) -> Rows:
+        count = len(batch)
+        absent, unknown = np.full(count, ABSENT, np.int32), np.full(count, np.nan)
+        predicted = self.classes.codes(batch.predicted) if batch.predicted else absent
+        actual = self.classes.codes(batch.actual) if batch.actual else absent
+        rows = Rows(
+            key=batch.key,
+            time=batch.time,
+            group=self._group(batch) if batch.role == "predictions" else absent,
+            predicted=predicted,
+            actual=actual,
+            actual_time=batch.time if batch.actual_time is None else batch.actual_time,
+            score=unknown if batch.score is None else batch.score,
+            latency=unknown if batch.latency is None else batch.latency,
+            error=self.errors.codes(batch.error) if batch.error else absent,
+        )
+        crowded = np.zeros(count, np.bool_)
+        for column, codes in ((batch.predicted, predicted), (batch.actual, actual)):
+            if column is not None:
+                crowded |= (column.codes >= 0) & (codes == ABSENT)
+        if crowded.any():
+            reason = "unknown_class" if self.spec.task == "binary" else "too_many_classes"
+            hint = f"more than {self.spec.capacity} classes: declare `classes`, or raise `max_classes`"
+            refused.add(reason, self.spec.name, hint, int(crowded.sum()))
+            rows = rows.where(~crowded)
+        return rows
+
+    def _group(self, batch: Batch) -> Codes:
+        """Group codes of a batch of predictions; a pair that was never seen gets one."""
+        zero = np.zeros(len(batch), np.int32)
+        model = self.models.codes(batch.model) if batch.model else zero
+        version = self.versions.codes(batch.version) if batch.version else zero + self.versions.code(VERSION)
+        pair = model.astype(np.int64) * self.max_versions + version
+        known = {m * self.max_versions + v: code for code, (m, v) in enumerate(self.groups)}
+        table = np.full(len(self.models.names) * self.max_versions, ABSENT, np.int32)
+        table[list(known)] = list(known.values())
+        for new in np.unique(pair[table[pair] == ABSENT]).tolist():
+            table[new] = len(self.groups)
+            self.groups.append(divmod(new, self.max_versions))
+        codes: Codes = table[pair]
+        return codes
+
+
+def sides(made: Rows, told: Rows) -> tuple[Made, Told]:
+    """Predictions to remember, and labels from both roles: those in prediction rows first."""
+    good = np.flatnonzero(made.remembered)
+    own = np.flatnonzero(made.actual >= 0)
+    predictions = Made(
+        key=made.key[good],
+        time=made.time[good],
+        group=made.group[good],
+        predicted=made.predicted[good],
+        score=made.score[good],
+    )
+    if not len(own):
+        return predictions, Told(key=told.key, time=told.time, actual=told.actual)
+    labels = Told(
+        key=np.concatenate([made.key[own], told.key]),
+        time=np.concatenate([made.actual_time[own], told.time]),
+        actual=np.concatenate([made.actual[own], told.actual]),
+    )
+    return predictions, labels
