@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import glob
+import json
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +42,8 @@ def _program(package: str, program: str) -> Path | None:
     found = shutil.which(program)
     if found:
         return Path(found)
-    versions = glob.glob(f"/usr/lib/{package}/*/bin/{program}")
-    return Path(max(versions, key=lambda path: float(path.split("/")[4]))) if versions else None
+    versions = list(Path(f"/usr/lib/{package}").glob(f"*/bin/{program}"))
+    return max(versions, key=lambda path: float(path.parts[4])) if versions else None
 
 
 def require_debian(package: str, program: str) -> Path:
@@ -156,3 +157,109 @@ def database(postgresql, request) -> Iterator[tuple[Any, str]]:
         connection.close()
         with postgresql.connect() as server:
             server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+class Reading:
+    """A files source with its place in the state: what it reads of labels `{"id": ..., "y": ...}`, by id."""
+
+    def __init__(self, path: Any, clock: Any, lookback: float | None = None, **config: Any) -> None:
+        from exporter.sources.files import Files
+
+        paths = [str(one) for one in path] if isinstance(path, list) else str(path)
+        self.config = Files.Config(path=paths, **config)
+        self.clock = clock
+        self.lookback = lookback
+        self.cursor: Any = None
+        self.batches: list[Any] = []
+        self.files = self.new()
+
+    def new(self) -> Any:
+        from exporter.contracts import FieldSpec, MappingSpec, ModelSpec
+        from exporter.sources.files import Files
+        from exporter.sources.mapping import Mapper
+
+        fields = {"id": FieldSpec(field="id"), "actual": FieldSpec(field="y")}
+        mapper = Mapper(MappingSpec(role="labels", fields=fields), ModelSpec(name="m"), self.clock, keep_ids=True)
+        return Files(self.config, mapper, name="labels", clock=self.clock, lookback=self.lookback)
+
+    def poll(self) -> list[str]:
+        """The ids that one poll gave."""
+        from exporter.contracts import Deadline
+
+        poll = self.files.poll(self.cursor, Deadline(self.clock.monotonic() + 60, self.clock))
+        self.cursor = json.loads(json.dumps(poll.cursor))
+        self.more = poll.more
+        if poll.batch is None:
+            return []
+        self.batches.append(poll.batch)
+        return list(poll.batch.ids)
+
+    def drain(self) -> list[str]:
+        """The ids of all polls until nothing more is waiting."""
+        ids = self.poll()
+        while self.more:
+            ids += self.poll()
+        return ids
+
+    def restart(self) -> None:
+        self.files.close()
+        self.files = self.new()
+
+    @property
+    def refused(self) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for batch in self.batches:
+            counts.update(batch.refused.counts)
+        return dict(counts)
+
+    @property
+    def places(self) -> list[str]:
+        return [refusal.place for batch in self.batches for refusal in batch.refused.examples]
+
+
+@dataclass
+class Hands:
+    """A clock to be set by hand: the moment of a wall clock, and seconds since the start of the test."""
+
+    wall: float = 0.0
+    monotonic: float = 0.0
+
+    @property
+    def clock(self) -> Any:
+        from exporter.contracts import Clock
+
+        return Clock(wall=lambda: self.wall, monotonic=lambda: self.monotonic)
+
+
+@pytest.fixture
+def hands() -> Hands:
+    """The hands of the clock that `reads` gives to its sources; it stands still until a test moves them."""
+    return Hands()
+
+
+@pytest.fixture
+def reads(hands) -> Iterator[Callable[..., Reading]]:
+    """`reads(path, **config)` is a files source on *path* that reads labels; see `Reading`."""
+    made: list[Reading] = []
+
+    def make(path: Any, **words: Any) -> Reading:
+        made.append(Reading(path, hands.clock, **words))
+        return made[-1]
+
+    yield make
+    for reading in made:
+        reading.files.close()
+
+
+def label_lines(*ids: Any, padding: int = 0) -> bytes:
+    """Labels as JSON Lines, for `reads`."""
+    return b"".join(json.dumps({"id": str(one), "y": "a", "p": "." * padding}).encode() + b"\n" for one in ids)
+
+
+@pytest.fixture
+def lines() -> Callable[..., bytes]:
+    """`lines(1, 2)` are labels of these ids as JSON Lines."""
+    return label_lines

@@ -75,7 +75,20 @@ class Database:
         values = dict(zip(names, map(list, found), strict=True))
         times = _seconds(values[self._wanted.cursor]) if self._sample else None
         shown = {column: _shown(values[column]) for column, _ in paths.values()}
-        return Page(shown, frozenset(), tuple(values[name] for name in self._wanted.keys), _encode, times)
+        return Page(
+            shown, frozenset(), self._wanted.keys, tuple(values[name] for name in self._wanted.keys), _encode, times
+        )
+
+    def newest(self, until: float, seconds: float) -> float | None:
+        import sqlalchemy  # noqa: PLC0415
+
+        with self._connected(seconds) as connection:
+            if not self._is_time(connection):
+                return None
+            cursor: Element = sqlalchemy.column(self._wanted.cursor)
+            query = sqlalchemy.select(sqlalchemy.func.max(cursor)).select_from(self._source())
+            times = _seconds([connection.execute(query.where(cursor <= self._alike(until))).scalar()])
+        return times[0] if times else None
 
     def overlooked(self, until: float, seconds: float) -> list[str]:
         import sqlalchemy  # noqa: PLC0415

@@ -66,6 +66,7 @@ class PostgreSQL:
         return Page(
             {column: self._typed(column, found[shown[column]]) for column in columns},
             frozenset(column for column in columns if self._is_json(column)),
+            self._wanted.keys,
             tuple(found[key] for key in keys),
             _as_it_is,
             found[keys[0]] if self._cursor_is_time else None,
@@ -81,6 +82,13 @@ class PostgreSQL:
         if kind not in _AS_IT_IS and kind != _FLOAT4:
             return Texts(values)
         return values if None in values else np.array(values, _DTYPES.get(kind, np.float64))
+
+    def newest(self, until: float, seconds: float) -> float | None:
+        with self._connected(seconds) as connection:
+            cursor = _quoted(self._wanted.cursor)
+            query = f"SELECT extract(epoch FROM max({cursor}))::float8 FROM {self._source()} WHERE {cursor} <= %s"
+            row = connection.execute(query.encode(), [self._instant(until)]).fetchone()
+        return float(row[0]) if row and row[0] is not None else None
 
     def overlooked(self, until: float, seconds: float) -> list[str]:
         cursor = _quoted(self._wanted.cursor)

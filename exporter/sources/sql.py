@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import msgspec
@@ -87,7 +88,7 @@ class Sql:
         )
         self._reach = Reach(float(config.look_back), config.look_back_rows)
         self._reader = _reader(config.url, self._wanted)
-        self._warned = False
+        self._told = False
         self._checked = False
 
     def poll(self, cursor: Cursor | None, deadline: Deadline) -> Poll:
@@ -98,12 +99,8 @@ class Sql:
         page, more = self._page(sweep, deadline)
         batch = None
         if page.count:
-            digests = page.digests()
-            unseen = sweep.unseen(digests)
-            sweep = sweep.advance(digests, page.times, page.position, self._reach)
-            self._warn(sweep)
-            if unseen.any():
-                new = page if unseen.all() else page.take(unseen.nonzero()[0].tolist())
+            new, sweep = self._sieve(page, sweep, deadline)
+            if new.count:
                 batch = self._mapper.batch(_records(new, paths, self._place(new)))
         if not more:
             sweep = sweep.restart()
@@ -113,10 +110,14 @@ class Sql:
     def close(self) -> None:
         self._reader.close()
 
+    def _until(self) -> float:
+        """The latest time that is read; a wrong clock's row must not make all later ones look old."""
+        return self._clock.wall() + self._reach.seconds
+
     def _page(self, sweep: Overlap, deadline: Deadline) -> tuple[Page, bool]:
         """Rows behind *sweep* that end at no tie, and whether there are more."""
         limit = self._config.page
-        until = self._clock.wall() + self._reach.seconds
+        until = self._until()
         while True:
             page = self._reader.page(sweep.after, sweep.first, until, limit + 1, _left(deadline))
             if page.count <= limit:
@@ -130,6 +131,18 @@ class Sql:
                     f"{self._wanted.label}: more than {limit // 8} rows share one {keys}; set id to a unique column"
                 )
 
+    def _sieve(self, page: Page, sweep: Overlap, deadline: Deadline) -> tuple[Page, Overlap]:
+        """The rows of *page* that were not delivered before, and the sweep behind it."""
+        if page.times is not None and sweep.anchor is None:
+            sweep = replace(sweep, anchor=self._reader.newest(self._until(), _left(deadline)))
+        first = self._reach.first(page, sweep.anchor)
+        if not sweep.seen:
+            return page, self._warned(sweep.advance(page.digests(first), page, self._reach))
+        digests = page.digests()
+        unseen = sweep.unseen(digests)
+        new = page if unseen.all() else page.take(unseen.nonzero()[0].tolist())
+        return new, self._warned(sweep.advance(digests[first:], page, self._reach))
+
     def _place(self, page: Page) -> Callable[[int], str]:
         def place(row: int) -> str:
             keys = zip(self._wanted.keys, page.position(row), strict=True)
@@ -137,14 +150,15 @@ class Sql:
 
         return place
 
-    def _warn(self, sweep: Overlap) -> None:
-        if sweep.shrunk and not self._warned:
-            self._warned = True
+    def _warned(self, sweep: Overlap) -> Overlap:
+        if sweep.shrunk and not self._told:
+            self._told = True
             _LOG.warning(
                 "source %s: the look-back holds more rows than can be remembered and was shortened; "
                 "set a smaller look_back",
                 self._name,
             )
+        return sweep
 
     def _check(self, deadline: Deadline) -> None:
         """Says once which rows are never delivered; a table without an index may be too slow to be asked."""
@@ -152,8 +166,7 @@ class Sql:
             return
         self._checked = True
         try:
-            until = self._clock.wall() + self._reach.seconds
-            overlooked = self._reader.overlooked(until, min(1.0, _left(deadline)))
+            overlooked = self._reader.overlooked(self._until(), min(1.0, _left(deadline)))
         except SourceTimeout:
             return
         for words in overlooked:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import msgspec
 import numpy as np
-import xxhash
 
 from exporter.config.types import hide_passwords
 from exporter.errors import SourceDataError
-from exporter.sources.overlap import Digests, Position
+from exporter.sources.overlap import Digests, Position, row_digests
 from exporter.sources.records import Column, Texts
 
 
@@ -76,12 +74,13 @@ def listing(names: Sequence[str], most: int = 30) -> str:
 class Page:
     """Rows in key order as raw columns by name; those named in `json` hold JSON texts.
 
-    `keys` are the key columns, `encode` turns one value of each into JSON, and `times` are the seconds of the
-    first key where it is a time, ascending.
+    `keys` are the key columns, called `names`, `encode` turns one value of each into JSON, and `times` are the
+    seconds of the first key where it is a time, ascending.
     """
 
     columns: dict[str, Column]
     json: frozenset[str]
+    names: tuple[str, ...]
     keys: tuple[Sequence[Any], ...]
     encode: Callable[[Any], Any]
     times: Sequence[float] | None
@@ -98,6 +97,7 @@ class Page:
         return Page(
             {name: pick(column, rows) for name, column in self.columns.items()},
             self.json,
+            self.names,
             tuple(pick(column, rows) for column in self.keys),
             self.encode,
             None if self.times is None else pick(self.times, rows),
@@ -111,11 +111,11 @@ class Page:
             count -= 1
         return count
 
-    def digests(self) -> Digests:
-        """The 64-bit xxhash of each row's keys and wanted values; shape (n,)."""
-        columns = (c.tolist() if isinstance(c, np.ndarray) else c for c in self.columns.values())
-        rows = zip(*self.keys, *columns, strict=True)
-        return np.fromiter(map(xxhash.xxh3_64_intdigest, map(_ENCODE, rows)), np.uint64, self.count)
+    def digests(self, first: int = 0) -> Digests:
+        """The 64-bit xxhash of the keys and wanted values of each row from *first* on; shape (count - first,)."""
+        named = dict(zip(self.names, self.keys, strict=True)) | self.columns
+        rest = [pick(column, slice(first, None)) for column in named.values()]
+        return row_digests([column.tolist() if isinstance(column, np.ndarray) else column for column in rest])
 
 
 def pick(column: Any, rows: slice | list[int]) -> Any:
@@ -124,9 +124,6 @@ def pick(column: Any, rows: slice | list[int]) -> Any:
         return column[rows]
     values = column[rows] if isinstance(rows, slice) else [column[row] for row in rows]
     return Texts(values) if isinstance(column, Texts) else values
-
-
-_ENCODE = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def _folded(value: Any) -> Any:
@@ -142,6 +139,10 @@ class Reader(Protocol):
 
         Where the cursor is a time: from *first* (if there is no *after*) and not beyond *until*, both in seconds.
         """
+        ...
+
+    def newest(self, until: float, seconds: float) -> float | None:
+        """The newest time of the cursor, at most *until*; asked only where the cursor is a time."""
         ...
 
     def overlooked(self, until: float, seconds: float) -> list[str]:

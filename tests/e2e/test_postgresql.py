@@ -161,7 +161,7 @@ def test_column_types(database, source):
     one = source(url, fields, "predictions", timezone="Europe/Berlin", table="predictions", cursor="made")
     batch = one.poll(None, SOON).batch
     assert batch.refused.counts == {}
-    assert list(batch.ids)[0] == "14468740374550852257"
+    assert next(iter(batch.ids)) == "14468740374550852257"
     assert batch.time.tolist() == [START.timestamp() - 3600 + 0.123456, START.timestamp() - 3600 + 1]
     assert [batch.predicted.names[code] for code in batch.predicted.codes] == ["yes", "no"]
     assert batch.score.tolist()[0] == 0.25
@@ -186,8 +186,8 @@ def test_cursor_of_any_type(database, source, cursor):
     assert len(rows) == len(set(rows)) == 499
     connection.execute(
         """INSERT INTO typed SELECT 490, timestamp '2026-02-01' + 490 * interval '1.000001 s',
-            timestamptz '2026-02-01' + 49 * interval '1 s', date '2026-01-01' + 24, 490.0 / 7, 490::float8 / 7, '00490',
-            '00000000-0000-0000-0000-000000000490', 'late', 'no'"""
+            timestamptz '2026-02-01' + 49 * interval '1 s', date '2026-01-01' + 24, 490.0 / 7, 490::float8 / 7,
+            '00490', '00000000-0000-0000-0000-000000000490', 'late', 'no'"""
     )
     assert drain(one, position)[0] == [("late", "no")]
 
@@ -216,7 +216,7 @@ def test_empty_table(table, source):
 
 
 def test_through_sqlalchemy(table, source):
-    """Any other driver of SQLAlchemy reads the same rows by portable SQL, in an open session, late commits included."""
+    """Another driver of SQLAlchemy reads the same rows by portable SQL in an open session, late commits included."""
     connection, url = table
     put(connection, *((f"r{i}", i // 10, "yes") for i in range(95)))
     one = source(url, page=30)
@@ -234,7 +234,7 @@ def test_restart_between_polls(table, source, postgresql):
     """A server that was restarted costs at most one failed poll, and no row."""
     connection, url = table
     put(connection, ("a", 0, "yes"))
-    rows, cursor = drain(one := source(url))
+    _rows, cursor = drain(one := source(url))
     postgresql.stop()
     with pytest.raises(SourceUnavailable):
         one.poll(cursor, SOON)
@@ -251,7 +251,8 @@ def test_statement_timeout(table, source):
     _, url = table
     one = source(
         url,
-        query="SELECT t.* FROM pg_sleep(60), (VALUES ('a', timestamptz '2026-03-01', 'yes')) AS t (id, updated_at, label)",
+        query="""SELECT t.* FROM pg_sleep(60),
+            (VALUES ('a', timestamptz '2026-03-01', 'yes')) AS t (id, updated_at, label)""",
     )
     started = time.monotonic()
     with pytest.raises(SourceTimeout, match="statement timeout"):
@@ -263,7 +264,7 @@ def test_server_that_hangs(table, source, postgresql):
     """A server that does not answer at all is left at the deadline, and read again when it is back."""
     connection, url = table
     put(connection, ("a", 0, "yes"))
-    rows, cursor = drain(one := source(url))
+    _rows, cursor = drain(one := source(url))
     worker = one._reader._connection.info.backend_pid
     os.kill(worker, signal.SIGSTOP)
     try:
@@ -358,8 +359,10 @@ def test_pull_rate(table, source):
     """Rows become columns at more than 0.4 M a second of client CPU; see the benchmarks for the real figure."""
     connection, url = table
     connection.execute(
-        """CREATE TABLE predictions AS SELECT gen_random_uuid() AS id, timestamptz '2026-02-01' + i * interval '10 ms' AS ts,
-        CASE WHEN i % 3 = 0 THEN 'yes' ELSE 'no' END AS predicted, random() AS score FROM generate_series(1, 100000) i"""
+        """CREATE TABLE predictions AS SELECT gen_random_uuid() AS id,
+            timestamptz '2026-02-01' + i * interval '10 ms' AS ts,
+            CASE WHEN i % 3 = 0 THEN 'yes' ELSE 'no' END AS predicted, random() AS score
+        FROM generate_series(1, 100000) i"""
     )
     connection.execute("CREATE INDEX ON predictions (ts, id)")
     connection.execute("ANALYZE predictions")
