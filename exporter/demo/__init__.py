@@ -58,8 +58,8 @@ models:
 _ABOUT = """
 A classifier trained on scikit-learn's breast_cancer data answers 20 requests a second. The true labels come seconds
 later; some come late, early, twice or never, and some are wrong at first. Version 1.1 is a canary with a tenth of
-the traffic. From minute 3 to minute 5 the radius arrives in another unit: watch the accuracy of 1.0 fall, and
-recover. (So it goes every 10 minutes.)
+the traffic. From minute 3 to minute 5 of every ten, lengths arrive in another unit: watch the accuracy of 1.0 fall
+from 0.94 to 0.7, while 1.1 holds.
 
   folder   {folder}  ({files})
   check    {check}  (scikit-learn on the same logs)
@@ -104,8 +104,10 @@ def run(folder: Path | None, address: str, serve: Callable[[Path, Path, str], in
     with _place(folder) as place:
         config = prepare(place)
         _say("Training a model ...\n")
+        log = place / "predictions.jsonl"
+        before = log.stat().st_size if log.exists() else 0
         with _workload(place) as child:
-            _await_rows(place, child)
+            _await_rows(log, before, child)
             check = f"{shlex.quote(sys.executable)} -m exporter.demo.truth {shlex.quote(str(place))}"
             files = f"predictions.jsonl, labels.csv, {CONFIG}, {STATE}/"
             _say(_ABOUT.format(folder=place, files=files, check=check))
@@ -157,10 +159,10 @@ def _workload(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             child.stdin.close()
 
 
-def _await_rows(folder: Path, child: subprocess.Popen[bytes]) -> None:
-    log = folder / "predictions.jsonl"
+def _await_rows(log: Path, before: int, child: subprocess.Popen[bytes]) -> None:
+    """Wait until *log* has another size than *before*."""
     until = time.monotonic() + _PATIENCE
-    while not (log.exists() and log.stat().st_size):
+    while not log.exists() or log.stat().st_size == before:
         if child.poll() is not None:
             raise ExporterError(f"the demo's model did not start (exit code {child.returncode}); its error is above")
         if time.monotonic() > until:

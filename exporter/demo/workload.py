@@ -31,7 +31,7 @@ BACKLOG, BACKLOG_SECONDS = 200, 300.0
 """Requests that were answered before the demo began, over so many seconds."""
 CANARY_SHARE, ERROR_SHARE = 0.1, 0.005
 DRIFT_EVERY, DRIFT_FROM, DRIFT_UNTIL = 600.0, 180.0, 300.0
-"""Seconds: in every ten minutes, from the third to the fifth the radius arrives in another unit."""
+"""Seconds: in every ten minutes, from the third to the fifth, lengths arrive in another unit."""
 EARLIEST = 5.0
 """Seconds that a label may come before its prediction, at most."""
 LOG_BYTES = 32 << 20
@@ -131,7 +131,7 @@ def train(seed: int) -> Answers:
     split = train_test_split(data.data[:, :10], diagnosis, test_size=0.5, random_state=seed, stratify=diagnosis)
     known, held_out, known_diagnosis, truth = split
     drifted = held_out.copy()
-    drifted[:, names.index("radius")] /= 10
+    drifted[:, [names.index("radius"), names.index("perimeter")]] /= 10
     versions = {
         "1.0": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
         "1.1": DecisionTreeClassifier(max_depth=3, random_state=seed),

@@ -1,0 +1,232 @@
+"""The demo as a newcomer meets it: one command, and numbers that agree with scikit-learn on the same rows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.demo import truth
+
+MODEL = "breast-cancer"
+TOLERANCE = 1e-12
+
+
+class Values:
+    """Samples of one scrape: `values("model_accuracy_ratio", version="1.0", window="10m")`."""
+
+    def __init__(self, text):
+        self._samples = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def __call__(self, metric, **labels):
+        return self._samples.get((metric, frozenset({"model": MODEL, **labels}.items())))
+
+    def sum(self, metric, **labels):
+        wanted = set(labels.items())
+        return sum(value for (name, have), value in self._samples.items() if name == metric and wanted <= have)
+
+    def standing(self, metric, **labels):
+        """A counter less what corrected labels took back from it."""
+        return self(f"{metric}_total", **labels) - self(f"{metric}_retracted_total", **labels)
+
+
+@dataclass
+class Demo:
+    process: subprocess.Popen
+    said: str
+    url: str
+    folder: Path
+    began: float
+
+    def scrape(self):
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as response:
+            return response.read().decode()
+
+    def values(self):
+        return Values(self.scrape())
+
+    def child(self):
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        (pid,) = [int(pid) for task in tasks for pid in task.read_text().split()]
+        return pid
+
+
+def wait_for(condition, seconds):
+    """The first true answer of *condition*, asked again and again for at most so many seconds."""
+    until = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found or time.monotonic() > until:
+            assert found, f"not within {seconds} s"
+            return found
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def started(output, *arguments):
+    """The demo as a process of its own, once it has said where to look and is ready."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "exporter", "demo", *arguments, "--web.listen-address", "127.0.0.1:0"]
+    temporary = {**os.environ, "TMPDIR": str(output.parent)}
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=temporary
+        )
+    try:
+
+        def spoken():
+            said = output.read_text()
+            assert process.poll() is None, said
+            return said if "Ctrl-C" in said else None
+
+        said = wait_for(spoken, 60)
+        url = re.search(r"page +(http://\S+)/\n", said)[1]
+        wait_for(lambda: is_ready(url), 30)
+        yield Demo(process, said, url, Path(re.search(r"folder +(\S+)", said)[1]), began)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def paused(pid):
+    """The logs grow no more, and everything else goes on."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def is_ready(url):
+    try:
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=10):
+            return True
+    except urllib.error.HTTPError as error:
+        with error:
+            return False
+
+
+def gone(pid):
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_the_demo_agrees_with_scikit_learn(tmp_path, debian):
+    """Counters less their retractions, and the gauges of every window that holds all rows, equal scikit-learn's."""
+    promtool = debian("prometheus", "promtool")
+    with started(tmp_path / "said") as demo:
+
+        def busy():
+            values = demo.values()
+            done = [values("model_joins_total", result=word) for word in ("corrected", "repeated", "early")]
+            return all(done) and values.sum("model_labelled_predictions_total") >= 250
+
+        wait_for(busy, 45)
+        with paused(demo.child()):
+            rows = truth.join(demo.folder)
+            expected = {version: truth.measure(of_version) for version, of_version in rows.items()}
+            values = wait_for(lambda: caught_up(demo), 15)
+
+            assert set(expected) == {"1.0", "1.1"}
+            for version, found in expected.items():
+                assert_counters(values, version, found)
+                for window in ("10m", "last 500"):
+                    assert_window(values, version, window, found)
+            command = [promtool, "check", "metrics"]
+            check = subprocess.run(command, input=demo.scrape().encode(), capture_output=True, check=False)
+            assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+def caught_up(demo):
+    """A scrape that tells of every line of both logs, if there is one yet."""
+    lines = sum((demo.folder / name).read_text().count("\n") for name in ("predictions.jsonl", "labels.csv"))
+    values = demo.values()
+    return values if values.sum("model_exporter_source_rows_total") == lines - 1 else None
+
+
+def assert_counters(values, version, found):
+    for outcome in ("tp", "fp", "fn", "tn"):
+        labels = {"version": version, "class": "malignant", "outcome": outcome}
+        assert values.standing("model_outcomes", **labels) == getattr(found, outcome)
+    right = values.standing("model_labelled_predictions", version=version, correct="true")
+    assert right / found.labelled == pytest.approx(found.accuracy, abs=TOLERANCE)
+
+
+def assert_window(values, version, window, found):
+    assert found.labelled < 500, "too slow a machine: the window no longer holds all rows"
+    where = {"version": version, "window": window}
+    assert values("model_window_labelled_predictions", **where) == found.labelled
+    assert values("model_accuracy_ratio", **where) == pytest.approx(found.accuracy, abs=TOLERANCE)
+    for measure in ("precision", "recall", "f1"):
+        value = values(f"model_{measure}_ratio", **where, average="binary")
+        assert value == pytest.approx(getattr(found, measure), abs=TOLERANCE)
+
+
+def test_quality_is_there_within_fifteen_seconds(tmp_path):
+    """From the command to accuracy on /metrics, on the page, and to a ready exporter it takes at most 15 s."""
+    with started(tmp_path / "said") as demo:
+        accuracy = wait_for(lambda: demo.values()("model_accuracy_ratio", version="1.0", window="10m"), 15)
+        assert time.monotonic() - demo.began < 15
+        assert accuracy > 0.85
+        with urllib.request.urlopen(demo.url + "/", timeout=10) as response:
+            assert MODEL in response.read().decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_and_leaves_nothing(tmp_path, number):
+    """SIGTERM and Ctrl-C end it within 5 s with exit code 0, without a child or a temporary folder."""
+    with started(tmp_path / "said") as demo:
+        child = demo.child()
+        demo.process.send_signal(number)
+        assert demo.process.wait(5) == 0
+        assert gone(child)
+        assert not demo.folder.exists()
+    assert "Traceback" not in (tmp_path / "said").read_text()
+
+
+def test_a_killed_demo_leaves_no_child(tmp_path):
+    """After SIGKILL, too, the workload ends by itself."""
+    with started(tmp_path / "said", str(tmp_path / "kept")) as demo:
+        child = demo.child()
+        demo.process.kill()
+        demo.process.wait()
+        wait_for(lambda: gone(child), 5)
+
+
+def test_a_named_folder_goes_on_where_it_was(tmp_path):
+    """Started twice on one folder, the counters go on, and still agree with scikit-learn."""
+    folder = tmp_path / "kept"
+    for _ in range(2):
+        with started(tmp_path / "said", str(folder)) as demo:
+            before = sum(map(len, truth.join(folder).values()))
+            wait_for(
+                lambda demo=demo, before=before: demo.values().sum("model_labelled_predictions_total") > before, 30
+            )
+            demo.process.terminate()
+            assert demo.process.wait(5) == 0
+    with started(tmp_path / "said", str(folder)) as demo, paused(demo.child()):
+        for version, rows in truth.join(folder).items():
+            found = truth.measure(rows)
+
+            def agrees(demo=demo, version=version, found=found):
+                with contextlib.suppress(AssertionError, TypeError):
+                    assert_counters(demo.values(), version, found)
+                    return True
+                return False
+
+            wait_for(agrees, 15)

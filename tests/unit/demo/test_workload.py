@@ -1,0 +1,264 @@
+"""The demo's workload keeps the promises that its text and its config make."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from datetime import datetime
+
+import pytest
+
+from exporter.demo import workload
+
+ROWS = 6000
+COMMAND = [sys.executable, "-m", "exporter.demo.workload"]
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return list(itertools.islice(workload.requests(7, 285), ROWS))
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return workload.train(7)
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    """Predictions and labels of ROWS requests, as written by the program itself."""
+    folder = tmp_path_factory.mktemp("logs")
+    before = time.time()
+    subprocess.run([*COMMAND, folder, "--rows", str(ROWS)], check=True, stdin=subprocess.DEVNULL)
+    predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    with (folder / "labels.csv").open(newline="") as file:
+        labels = list(csv.DictReader(file))
+    return predictions, labels, before
+
+
+def seconds(text):
+    assert text.endswith("Z")
+    return datetime.fromisoformat(text).timestamp()
+
+
+# --- what happens --------------------------------------------------------------------------------
+
+
+def test_every_fate_of_a_label_has_its_share(asked):
+    """Late, early, corrected, repeated and missing labels come as often as FATES says."""
+    found = Counter(request.fate for request in asked)
+    answered = ROWS - found.pop("error")
+    for fate, share in workload.FATES.items():
+        assert found[fate] / answered == pytest.approx(share, abs=0.015), fate
+
+
+def test_errors_are_rare_and_never_labelled(asked):
+    """About one request in two hundred fails, and no label comes for it."""
+    failed = [request for request in asked if request.fate == "error"]
+    assert 10 <= len(failed) <= 60
+    assert not any(request.labels for request in failed)
+
+
+def test_a_canary_gets_a_tenth_of_the_traffic(asked):
+    """Version 1.1 answers about one request in ten, all others are 1.0's."""
+    versions = Counter(request.version for request in asked)
+    assert set(versions) == {"1.0", "1.1"}
+    assert versions["1.1"] / ROWS == pytest.approx(0.1, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("fate", "rights", "least", "most"),
+    [
+        ("prompt", [True], 2, 6),
+        ("late", [True], 20, 45),
+        ("early", [True], -5, -2),
+        ("corrected", [False, True], 2, 12),
+        ("repeated", [True, True], 2, 12),
+        ("never", [], 0, 0),
+    ],
+)
+def test_labels_come_when_their_fate_says(asked, fate, rights, least, most):
+    """Each fate fixes how many labels come, which are right, and how many seconds after the prediction."""
+    chosen = [request for request in asked if request.fate == fate]
+    assert chosen
+    for request in chosen:
+        assert [right for _, right in request.labels] == rights
+        times = [at - request.at for at, _ in request.labels]
+        assert times == sorted(times)
+        assert all(least - 1e-9 <= delay <= most + 1e-9 for delay in times)
+
+
+def test_the_backlog_lies_before_the_start_and_the_rest_is_paced(asked):
+    """The first 200 requests spread over the last five minutes; then come 20 per second."""
+    times = [request.at for request in asked]
+    assert times == sorted(times)
+    assert times[0] == -300.0
+    assert sum(at < 0 for at in times) == 200
+    assert times[200:203] == [0.0, 0.05, 0.1]
+
+
+def test_drift_comes_in_minute_three_and_goes_in_minute_five():
+    """The input drifts from 180 s to 300 s of every ten minutes, and never in the backlog."""
+
+    def drifted(at):
+        return workload.Request(
+            number=0, at=at, sample=0, version="1.0", fate="prompt", took_ms=1.0, labels=()
+        ).drifted
+
+    assert [drifted(at) for at in (-420.0, 0.0, 179.9, 180.0, 299.9, 300.0, 779.9, 780.0)] == [
+        False, False, False, True, True, False, False, True,
+    ]  # fmt: skip
+
+
+def test_the_seed_alone_decides(asked):
+    """The same seed gives the same requests, another seed others."""
+    assert list(itertools.islice(workload.requests(7, 285), 500)) == asked[:500]
+    assert list(itertools.islice(workload.requests(8, 285), 500)) != asked[:500]
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+def accuracy(answers, version, drifted):
+    said = [workload.CLASSES[score >= 0.5] for score in answers.probability[version, drifted]]
+    return sum(map(str.__eq__, said, answers.diagnosis)) / len(said)
+
+
+def test_the_model_is_good_until_its_input_drifts(answers):
+    """The accuracies are those that the printed text names: under drift 1.0 falls, and the canary holds."""
+    assert accuracy(answers, "1.0", drifted=False) == pytest.approx(0.94, abs=0.015)
+    assert accuracy(answers, "1.0", drifted=True) == pytest.approx(0.7, abs=0.03)
+    assert accuracy(answers, "1.1", drifted=True) == accuracy(answers, "1.1", drifted=False) > 0.9
+
+
+def test_half_of_the_data_is_held_out(answers):
+    """The model answers 285 of the 569 rows of the data set, of both classes."""
+    assert len(answers.diagnosis) == 285
+    assert set(answers.diagnosis) == set(workload.CLASSES)
+
+
+# --- the logs ------------------------------------------------------------------------------------
+
+
+def test_a_prediction_is_a_nested_record_with_a_utc_time(logs):
+    """Every answered record has its id, time, version, features, class, probabilities and latency."""
+    predictions, _, before = logs
+    assert len(predictions) == len({record["id"] for record in predictions}) == ROWS
+    for record in predictions:
+        assert seconds(record["time"]) < before + 60
+        assert record["model"]["version"] in {"1.0", "1.1"}
+        assert record["took_ms"] > 0
+        if "error" in record:
+            assert "output" not in record
+            continue
+        probability = record["output"]["probability"]
+        assert sum(probability.values()) == pytest.approx(1.0)
+        assert record["output"]["diagnosis"] == max(probability, key=probability.get)
+        assert len(record["features"]) == 10
+
+
+def test_both_logs_are_written_in_the_order_of_time(logs):
+    """Neither log ever steps back in time."""
+    predictions, labels, _ = logs
+    for times in ([record["time"] for record in predictions], [row["labelled_at"] for row in labels]):
+        assert times == sorted(times)
+
+
+def test_labels_keep_their_fates_in_the_log(logs):
+    """Counted from the logs alone, some labels are late, early, corrected, repeated or missing, in their shares."""
+    predictions, labels, _ = logs
+    made = {record["id"]: seconds(record["time"]) for record in predictions if "error" not in record}
+    told = defaultdict(list)
+    for row in labels:
+        told[row["id"]].append((seconds(row["labelled_at"]), row["diagnosis"]))
+    assert set(told) <= set(made)
+    found = Counter()
+    for name, at in made.items():
+        delays, classes = [moment - at for moment, _ in told[name]], [one for _, one in told[name]]
+        found["never"] += not delays
+        found["late"] += bool(delays) and delays[0] >= 20
+        found["early"] += bool(delays) and delays[0] < 0
+        found["corrected"] += len(set(classes)) == 2
+        found["repeated"] += len(classes) == 2 and len(set(classes)) == 1
+    for fate, count in found.items():
+        assert count / len(made) == pytest.approx(workload.FATES[fate], abs=0.015), fate
+
+
+def test_nothing_lies_in_the_future(logs):
+    """With --rows even the last of the late labels is in the past."""
+    _, labels, _ = logs
+    assert seconds(labels[-1]["labelled_at"]) <= time.time()
+
+
+def test_lines_of_both_logs_come_in_the_order_of_their_times(asked, answers):
+    """Labels that come before their prediction do not disturb the order, and no line is lost."""
+    some = asked[:1000]
+    lines = list(workload.lines(some, answers, 1.7e9))
+    times = [at for at, _, _ in lines]
+    assert times == sorted(times)
+    assert len(lines) == len(some) + sum(len(request.labels) for request in some)
+
+
+def test_a_second_start_uses_fresh_ids_and_no_backlog(tmp_path):
+    """Started again on its folder, the workload goes on at once with ids that were not there."""
+    (tmp_path / "predictions.jsonl").write_text('{"id": "old"}\n')
+    subprocess.run([*COMMAND, tmp_path, "--rows", "30"], check=True, stdin=subprocess.DEVNULL)
+    records = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert len({record["id"] for record in records}) == 31
+    assert seconds(records[-1]["time"]) - seconds(records[1]["time"]) == pytest.approx(29 / 20, abs=0.01)
+
+
+def test_a_full_log_is_renamed_and_begun_anew(tmp_path):
+    """A log never grows beyond its limit; lines stay whole, and a new file has its header again."""
+    path = tmp_path / "labels.csv"
+    with workload.Log(path, b"id\n", most=12) as log:
+        for number in range(7):
+            log.append(b"%03d\n" % number)
+    assert path.read_bytes() == b"id\n006\n"
+    assert (tmp_path / "labels.csv.1").read_bytes() == b"id\n004\n005\n"
+
+
+# --- its end -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running(tmp_path):
+    """The workload as a child that has begun to write both logs."""
+    child = subprocess.Popen([*COMMAND, tmp_path, "--tied"], stdin=subprocess.PIPE)
+    try:
+        until = time.monotonic() + 60
+        while not (labels := tmp_path / "labels.csv").exists() or labels.stat().st_size < 1000:
+            assert child.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        child.stdin.close()
+
+
+def test_it_ends_on_sigterm(running):
+    """SIGTERM is a good end."""
+    running.terminate()
+    assert running.wait(5) == 0
+
+
+def test_it_ends_when_its_parent_is_gone(running):
+    """A parent that was killed closes the pipe, and leaves no workload behind."""
+    running.stdin.close()
+    assert running.wait(5) == 0
+
+
+def test_lines_are_whole_whenever_it_ends(running, tmp_path):
+    """Even a kill leaves no half-written line."""
+    running.kill()
+    running.wait()
+    for log in ("predictions.jsonl", "labels.csv"):
+        written = (tmp_path / log).read_bytes()
+        assert written.endswith(b"\n")
