@@ -1,0 +1,117 @@
+"""Windows against brute force over all rows, for rows in any order, taken back at any time, saved at any time."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.contracts import Scored
+from exporter.windows import RESOLUTION, CountWindow, TimeWindow, Totals
+
+SIZE = 3
+GROUPS = 3
+CELLS = st.integers(0, SIZE * GROUPS - 1)
+TIMES = st.one_of(st.floats(0, 2000), st.floats(1.7e9, 1.7e9 + 2000))
+ROWS = st.lists(st.tuples(CELLS, st.sampled_from([1.0, -1.0, 2.0]), TIMES), max_size=20)
+STEPS = st.lists(st.tuples(ROWS, st.one_of(st.none(), TIMES), st.booleans()), max_size=10)
+
+
+@given(STEPS, st.sampled_from([60.0, 360.0, 3600.0]))
+def test_a_time_window_sums_the_rows_of_its_buckets(steps, seconds):
+    """Inside are the rows whose bucket is among the last RESOLUTION ones, whatever came when, restarts included."""
+    window, saved, rows, clock = TimeWindow(seconds, SIZE), {}, [], None
+    width = seconds / RESOLUTION
+    for came, now, restart in steps:
+        window.add(*(np.array([row[at] for row in came], kind) for at, kind in enumerate((int, float, float))))
+        rows += came
+        if now is not None:
+            window.advance(now)
+            clock = now if clock is None else max(clock, now)
+        if restart:
+            saved.update(window.changes())
+            window = TimeWindow(seconds, SIZE)
+            for name, blob in saved.items():
+                if blob is not None:
+                    window.load(name, blob)
+            if clock is not None:
+                window.advance(clock)
+        oldest = -np.inf if clock is None else np.floor(clock / width) - RESOLUTION
+        expected = np.zeros(SIZE * GROUPS)
+        for cell, weight, time in rows:
+            expected[cell] += weight if np.floor(time / width) > oldest else 0
+        got = np.concatenate([window.of(group) for group in range(GROUPS)])
+        assert got.tolist() == expected.tolist()
+
+
+@given(STEPS)
+def test_totals_add_up_however_they_are_cut(steps):
+    """Sums per cell are those of all rows at once, saved and loaded or not."""
+    totals, saved, everything = Totals(SIZE), {}, []
+    for came, _, restart in steps:
+        everything += came
+        cell, weight = np.array([row[0] for row in came], int), np.array([abs(row[1]) for row in came], float)
+        totals.add(cell, weight, np.array([np.sign(row[1]) for row in came], np.int8))
+        saved.update(totals.changes())
+        if restart:
+            totals = Totals(SIZE)
+            for name, blob in saved.items():
+                totals.load(name, blob)
+    for side, sign in enumerate((1, -1)):
+        expected = np.zeros(SIZE * GROUPS)
+        for cell, weight, _ in everything:
+            expected[cell] += max(0.0, sign * weight)
+        got = np.concatenate([totals.of(group)[side] for group in range(GROUPS)])
+        assert got.tolist() == expected.tolist()
+
+
+def _scored(rows):
+    number = np.arange(len(rows))
+    return Scored(
+        sign=np.array([row[0] for row in rows], np.int8),
+        slot=np.array([row[1] for row in rows], np.int64),
+        group=np.array([row[2] for row in rows], np.int32),
+        actual=np.array([row[3] for row in rows], np.int32),
+        predicted=np.zeros(len(rows), np.int32),
+        score=np.zeros(len(rows)),
+        time=np.zeros(len(rows)),
+        label_time=number.astype(float),
+    )
+
+
+EVENTS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2)), max_size=40)
+"""A label (its class) for a prediction (its slot); a second one for the same slot corrects the first."""
+
+
+@given(EVENTS, st.integers(1, 5), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.booleans())
+def test_the_last_n_are_those_of_a_plain_list(events, size, cuts, restart):
+    """A label enters at the end, what it corrects leaves, the oldest leave when there are more than N of a group."""
+    window, counts, saved = CountWindow(size), np.zeros((2, 3)), {}
+    standing: dict = {}
+    plain: dict[int, list] = {0: [], 1: []}
+    at = turn = 0
+    while at < len(events):
+        rows = []
+        for slot, actual in events[at : at + cuts[turn % len(cuts)]]:
+            group = slot % 2
+            if slot in standing:
+                rows.append((-1, slot, group, standing[slot]))
+                plain[group] = [row for row in plain[group] if row[0] != slot]
+            standing[slot] = actual
+            rows.append((1, slot, group, actual))
+            plain[group] = [*plain[group], (slot, actual)]
+        plain = {group: kept[-size:] for group, kept in plain.items()}
+        at, turn = at + cuts[turn % len(cuts)], turn + 1
+        entered, left = window.push(_scored(rows))
+        np.add.at(counts, (entered.group, entered.actual), 1)
+        np.add.at(counts, (left.group, left.actual), -1)
+        saved.update(window.changes())
+        if restart:
+            window = CountWindow(size)
+            for name, blob in saved.items():
+                window.load(name, blob)
+        for group, kept in plain.items():
+            inside = window.all()
+            mine = inside.group == group
+            assert list(zip(inside.slot[mine].tolist(), inside.actual[mine].tolist(), strict=True)) == kept
+            assert counts[group].tolist() == np.bincount([row[1] for row in kept], minlength=3).tolist()

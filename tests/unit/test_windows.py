@@ -1,0 +1,172 @@
+"""Sums over all time, over a stretch of label time and over the last rows, in small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from exporter.contracts import Cells, Scored
+from exporter.windows import RESOLUTION, CountWindow, TimeWindow, Totals, increments
+
+
+def scored(*rows):
+    """Rows (sign, slot, label time) of group 0, or (sign, slot, label time, group)."""
+    columns = [[(*row, 0)[at] for row in rows] for at in range(4)]
+    zeros = np.zeros(len(rows), np.int32)
+    return Scored(
+        sign=np.array(columns[0], np.int8),
+        slot=np.array(columns[1], np.int64),
+        group=np.array(columns[3], np.int32),
+        actual=zeros,
+        predicted=zeros,
+        score=np.zeros(len(rows)),
+        time=np.zeros(len(rows)),
+        label_time=np.array(columns[2], float),
+    )
+
+
+def test_totals_keep_both_sides_apart():
+    """What is taken back does not lower what was added: counters only grow."""
+    totals = Totals(2)
+    totals.add(np.array([0, 3, 3]), np.ones(3), np.array([1, 1, -1], np.int8))
+    assert [side.tolist() for side in totals.of(0)] == [[1, 0], [0, 0]]
+    assert [side.tolist() for side in totals.of(1)] == [[0, 1], [0, 1]]
+
+
+def test_totals_of_a_group_never_heard_of_are_zero():
+    """No group is an error: nothing was counted for it."""
+    assert [side.tolist() for side in Totals(3).of(7)] == [[0, 0, 0]] * 2
+
+
+def test_totals_come_back_from_their_changes():
+    """What `changes` says of changed groups is all that `load` needs."""
+    totals, again = Totals(3), Totals(3)
+    totals.add(np.array([1, 14, 14]), np.array([0.5, 2.0, 1.0]), np.array([1, 1, -1], np.int8))
+    saved = dict(totals.changes())
+    assert set(saved) == {"0", "4"}
+    assert not list(totals.changes())
+    for name, blob in saved.items():
+        again.load(name, blob)
+    for group in range(6):
+        assert [side.tolist() for side in again.of(group)] == [side.tolist() for side in totals.of(group)]
+
+
+def test_cleared_totals_are_saved_as_zero():
+    """A cleared group is a change, too."""
+    totals = Totals(2)
+    totals.add(np.array([0]), np.ones(1))
+    list(totals.changes())
+    totals.clear(0)
+    again = Totals(2)
+    for name, blob in totals.changes():
+        again.load(name, blob)
+    assert again.of(0)[0].tolist() == [0, 0]
+
+
+def test_a_time_window_forgets_bucket_by_bucket():
+    """Rows of the newest bucket and the 359 before it are inside."""
+    window = TimeWindow(float(RESOLUTION), 1)
+    window.advance(0.0)
+    window.add(np.array([0, 0]), np.ones(2), np.array([0.0, 10.5]))
+    assert window.advance(359.9) == 0
+    assert window.of(0).tolist() == [2]
+    assert window.advance(360.0) == 1
+    assert window.of(0).tolist() == [1]
+    assert window.advance(370.0) == 1
+    assert window.of(0).tolist() == [0]
+
+
+def test_a_time_window_never_goes_back():
+    """An older clock changes nothing, and rows older than the window are left out."""
+    window = TimeWindow(360.0, 1)
+    window.advance(1000.0)
+    assert window.advance(10.0) == 0
+    window.add(np.array([0, 0]), np.ones(2), np.array([640.9, 641.0]))
+    assert window.of(0).tolist() == [1]
+
+
+def test_what_is_taken_back_leaves_the_bucket_it_was_in():
+    """A retraction carries the old label time, so that nothing is left when the bucket falls out."""
+    window = TimeWindow(360.0, 1)
+    window.add(np.array([0, 0]), np.array([1.0, -1.0]), np.array([5.0, 5.0]))
+    window.add(np.array([0]), np.ones(1), np.array([300.0]))
+    assert window.of(0).tolist() == [1]
+    window.advance(400.0)
+    assert window.of(0).tolist() == [1]
+    window.advance(700.0)
+    assert window.of(0).tolist() == [0]
+
+
+def test_a_time_window_comes_back_from_its_changes():
+    """Saved buckets make the same window, and buckets that fell out or are empty leave nothing behind."""
+    window, again, saved = TimeWindow(360.0, 2), TimeWindow(360.0, 2), {}
+    window.add(np.array([0, 3, 3]), np.ones(3), np.array([5.0, 100.0, 200.0]))
+    saved.update(window.changes())
+    window.add(np.array([3]), -np.ones(1), np.array([200.0]))
+    window.advance(380.0)
+    saved.update(window.changes())
+    assert saved.pop("5") is None
+    assert saved.pop("200") is None
+    for name, blob in saved.items():
+        again.load(name, blob)
+    again.advance(380.0)
+    assert not list(again.changes())
+    for group in (0, 1):
+        assert again.of(group).tolist() == window.of(group).tolist()
+    assert again.advance(460.0) == window.advance(460.0) == 1
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.7e9], [0.0, 1e12], [-1e6, 5.0]])
+def test_a_leap_of_time_needs_no_room(times):
+    """A window takes rows that lie an age apart as it takes any."""
+    window = TimeWindow(60.0, 4)
+    window.add(np.array([0, 1]), np.ones(2), np.array(times))
+    assert len(window.buckets) == 2
+    window.advance(times[1])
+    assert window.of(0).tolist() == [0, 1, 0, 0]
+
+
+def test_the_last_rows_are_kept_per_group():
+    """Every group has a window of its own."""
+    window = CountWindow(2)
+    entered, left = window.push(scored((1, 1, 1.0, 0), (1, 2, 2.0, 5), (1, 3, 3.0, 0), (1, 4, 4.0, 0)))
+    assert sorted(entered.slot.tolist()) == [2, 3, 4]
+    assert not len(left)
+    assert window.all().slot.tolist() == [3, 4, 2]
+
+
+def test_a_corrected_row_becomes_the_newest():
+    """The old result leaves from wherever it stood, and the corrected one enters at the end."""
+    window = CountWindow(3)
+    window.push(scored((1, 1, 1.0), (1, 2, 2.0), (1, 3, 3.0)))
+    entered, left = window.push(scored((-1, 1, 1.0), (1, 1, 4.0)))
+    assert (entered.slot.tolist(), entered.label_time.tolist()) == ([1], [4.0])
+    assert (left.slot.tolist(), left.label_time.tolist()) == ([1], [1.0])
+    assert window.all().slot.tolist() == [2, 3, 1]
+
+
+def test_a_row_corrected_twice_at_once_enters_once():
+    """Of several results of one prediction only the last is inside."""
+    window = CountWindow(3)
+    entered, left = window.push(scored((1, 1, 1.0), (-1, 1, 1.0), (1, 1, 2.0), (-1, 1, 2.0), (1, 1, 3.0), (1, 2, 3.0)))
+    assert entered.label_time.tolist() == [3.0, 3.0]
+    assert not len(left)
+
+
+def test_a_count_window_comes_back_from_its_changes():
+    """The rows of a changed group are saved whole."""
+    window, again = CountWindow(2), CountWindow(2)
+    window.push(scored((1, 1, 1.0), (1, 2, 2.0), (1, 3, 3.0)))
+    for name, blob in window.changes():
+        again.load(name, blob)
+    assert not list(window.changes())
+    entered, left = again.push(scored((1, 4, 4.0)))
+    assert (entered.slot.tolist(), left.slot.tolist()) == ([4], [2])
+
+
+def test_increments_name_cells_of_all_groups():
+    """A cell is the group's number times the size, plus the place in the group."""
+    cells = Cells(row=np.array([0, 1, 1]), local=np.array([2, 0, 1]))
+    cell, weight = increments(cells, np.array([0, 3], np.int32), 4)
+    assert cell.tolist() == [2, 12, 13]
+    assert weight.tolist() == [1, 1, 1]
