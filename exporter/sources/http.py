@@ -40,7 +40,8 @@ class PageNumber(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     parameter: Annotated[str, Meta(description="Query parameter that holds the number.")] = "page"
     start: Annotated[int, Meta(ge=0, description="Number of the first page.")] = 1
     size: Annotated[
-        int | None, Meta(ge=1, description="Records of a full page; a shorter one is the last. Else an empty one is.")
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Records of a full page; a shorter one is the last. Else an empty one is."),
     ] = None
     size_parameter: Annotated[str | None, Meta(description="Query parameter that asks for that size.")] = None
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from exporter.config.kinds import description, struct_type
 from exporter.config.types import Duration, Secret
 from exporter.contracts import Clock, Deadline, FieldSpec, MappingSpec, ModelSpec
 from exporter.errors import SourceDataError, SourceDenied, SourceTimeout, SourceUnavailable
@@ -550,3 +551,10 @@ def test_auth_needs_one_way():
     """Two credentials at once are a fault of the config."""
     with pytest.raises(ValueError, match="one of bearer"):
         Auth(bearer=Secret("a"), bearer_file="b")
+
+
+def test_config_is_described():
+    """The config can be decoded and documented: every field says what it is for."""
+    fields = struct_type(Http.Config).fields
+    assert fields
+    assert all(map(description, fields))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from exporter.config.kinds import description, struct_type
 from exporter.config.types import Duration, Secret
 from exporter.contracts import Clock, Deadline, FieldSpec, MappingSpec, ModelSpec
 from exporter.errors import SourceDataError, SourceTimeout, SourceUnavailable
@@ -325,3 +326,10 @@ def test_url_must_be_one():
     with pytest.raises(ValueError, match="database URL") as caught:
         Sql.Config(url=Secret("host=db password=hunter2"), cursor="c", table="t")
     assert "hunter2" not in str(caught.value)
+
+
+def test_config_is_described():
+    """The config can be decoded and documented: every field says what it is for."""
+    fields = struct_type(Sql.Config).fields
+    assert fields
+    assert all(map(description, fields))
