@@ -25,13 +25,10 @@ from exporter.sources.names import (
     translated,
     two_classes,
 )
-from exporter.sources.records import Column, Records, Texts
+from exporter.sources.records import Column, Records, Texts, Words
 from exporter.sources.sieve import Sieve
 from exporter.sources.times import PER_SECOND, Times
 from exporter.sources.values import Rows, identify, is_absent, listed, listed_numbers, numbers, scoped
-
-FUTURE = 300.0
-"""Seconds that an event time may be ahead of the wall clock."""
 
 NAMELESS = "unknown"
 """The model or version of a row that names none."""
@@ -152,14 +149,15 @@ class Mapper:
 
     def _date(self, rows: Sieve) -> None:
         now = self._clock.wall()
+        latest = now + self.spec.max_ahead
         name = "label_time" if self.spec.role == "labels" and "time" not in self._fields else "time"
         if name not in self._fields:
             rows.done["time"] = np.full(rows.count, now)
             return
         time, bad = self._times.seconds(self._column(rows, name), self._fields[name].unit)
         rows.done["time"] = time
-        if len(bad) or not (time <= now + FUTURE).all():
-            rows.refuse({**_time_faults(time, bad, now), "missing_time": _without(np.isnan(time), bad)}, name)
+        if len(bad) or not (time <= latest).all():
+            rows.refuse({**_time_faults(time, bad, latest), "missing_time": _without(np.isnan(time), bad)}, name)
 
     def _fail(self, rows: Sieve) -> None:
         """Notes the error reason of rows that report a failure instead of a prediction."""
@@ -205,12 +203,12 @@ class Mapper:
             return
         rows.done["actual_time"] = rows.done["time"]
         if "label_time" in self._fields:
-            now = self._clock.wall()
+            latest = self._clock.wall() + self.spec.max_ahead
             told, bad = self._times.seconds(self._column(rows, "label_time"), self._fields["label_time"].unit)
             rows.done["actual_time"] = np.where(np.isnan(told), rows.done["time"], told)
-            if len(bad) or (told > now + FUTURE).any():
+            if len(bad) or (told > latest).any():
                 known = np.flatnonzero(rows.done["actual"] != ABSENT)
-                faults = _time_faults(told, bad, now)
+                faults = _time_faults(told, bad, latest)
                 rows.refuse({reason: np.intersect1d(at, known) for reason, at in faults.items()}, "label_time")
         if len(rows.done["actual"]) and rows.done["actual"].min() == ABSENT:
             rows.done["actual_time"] = np.where(rows.done["actual"] == ABSENT, np.nan, rows.done["actual_time"])
@@ -268,6 +266,8 @@ class Mapper:
         if spec.field is None:
             return [spec.constant] * rows.count
         column = rows.raw(spec.field)
+        if isinstance(column, Words):
+            column = column.texts()
         if spec.map:
             texts = map(text_of, listed(column))
             return [
@@ -341,8 +341,8 @@ class Mapper:
         return np.fromiter(map(codes.__getitem__, places.tolist()), np.int32, len(places))
 
 
-def _time_faults(time: Floats, bad: Rows, now: float) -> dict[str, Rows]:
-    return {"bad_time": bad, "future_time": _without(time > now + FUTURE, bad)}
+def _time_faults(time: Floats, bad: Rows, latest: float) -> dict[str, Rows]:
+    return {"bad_time": bad, "future_time": _without(time > latest, bad)}
 
 
 def _without(mask: _Mask, rows: Rows) -> Rows:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.config.types import Scalar, canonical
 from exporter.contracts import ABSENT, Codes, ModelSpec, WhereSpec
-from exporter.sources.records import Column, Texts
+from exporter.sources.records import Column, Texts, Words
 from exporter.sources.values import is_absent, listed, plain
 
 Judge: TypeAlias = Callable[[Any], int]
@@ -72,6 +72,7 @@ class Encoder:
         self._judge = judge
         self._known: dict[str, dict[Any, int]] = {}
         self._bytes: Codes = np.full(256, _UNSEEN, np.int32)
+        self._words: tuple[Sequence[str | None], Codes] = ((), self._bytes)
 
     def codes(self, column: Column) -> Codes:
         """One code per value, shape (n,), dtype int32; never raises, whatever the values are."""
@@ -79,9 +80,13 @@ class Encoder:
             return self._looked_up("text", column)
         if isinstance(column, np.ndarray) and column.ndim == 1:
             if column.dtype == np.uint8:
-                return self._small(column)
+                return self._few(column, self._bytes, range(256))
             if column.dtype.kind in "biuf":
                 return self._looked_up(column.dtype.kind, column.tolist())
+        if isinstance(column, Words):
+            if self._words[0] is not column.names:
+                self._words = column.names, np.full(len(column.names), _UNSEEN, np.int32)
+            return self._few(column.codes, self._words[1], column.names)
         values = listed(column)
         try:
             return self._looked_up("mixed", list(zip(map(type, values), values, strict=True)))
@@ -90,7 +95,9 @@ class Encoder:
 
     def _looked_up(self, kind: str, values: Sequence[Any]) -> Codes:
         """Codes of hashable *values* of one *kind*, which has a memory of its own."""
-        known = self._known.setdefault(kind, {None: ABSENT - _LOWEST})
+        known = self._known.get(kind)
+        if known is None:
+            known = self._known[kind] = {None: self._judge(None) - _LOWEST}
         try:
             # One call looks up all of them; two more values make sure that it returns a tuple.
             found = itemgetter(*values, None, None)(known)
@@ -111,20 +118,21 @@ class Encoder:
         codes = [judged[value] if value in judged else known[value] + _LOWEST for value in values]
         if len(known) > _REMEMBERED:
             known.clear()
-            known[None] = ABSENT - _LOWEST
+            known[None] = self._judge(None) - _LOWEST
         for value, code in judged.items():
             raw = value[1] if kind == "mixed" else value
             if code >= ABSENT and not (isinstance(raw, (str, bytes)) and len(raw) > LONGEST):
                 known[value] = code - _LOWEST
         return np.array(codes, np.int32)
 
-    def _small(self, column: NDArray[np.uint8]) -> Codes:
-        codes: Codes = self._bytes[column]
+    def _few(self, places: NDArray[Any], table: Codes, values: Sequence[Any]) -> Codes:
+        """Codes of `values[places]`, kept in a *table* as long as *values*; only values that occur are judged."""
+        codes: Codes = table.take(places)
         if len(codes) and codes.min() == _UNSEEN:
-            for value in dict.fromkeys(column.tolist()):
-                if self._bytes[value] == _UNSEEN:
-                    self._bytes[value] = self._judge(value)
-            codes = self._bytes[column]
+            for place in dict.fromkeys(places.tolist()):
+                if table[place] == _UNSEEN:
+                    table[place] = self._judge(values[place])
+            codes = table.take(places)
         return codes
 
 

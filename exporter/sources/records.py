@@ -19,14 +19,35 @@ from exporter.contracts import Refusals
 
 Column: TypeAlias = "Sequence[Any] | NDArray[Any]"
 """Any sequence of values will do.  The mapping is fastest where the type says what the values are: `Texts`,
-`Instants`, or a NumPy array of bools, integers, floats (NaN is a NaN that was written, not an absent value) or
-datetime64 (in the configured time zone).  An array may have a second axis: a list of numbers per record."""
+`Words`, `Instants`, or a NumPy array of bools, integers, floats (where NaN is a NaN that was written, and no absent
+value) or datetime64 (in the configured time zone).  An array may have a second axis: a list of numbers per record."""
 
 
 class Texts(list[Any]):
     """A column whose every value is a str or None."""
 
     __slots__ = ()
+
+
+class Words(Sequence[Any]):
+    """A column of texts that repeat themselves: `names[codes[i]]`, a str or None; *codes* are unsigned integers."""
+
+    __slots__ = ("codes", "names")
+
+    def __init__(self, codes: NDArray[Any], names: Sequence[str | None]) -> None:
+        self.codes = codes
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self.names[self.codes[row]]
+
+    def texts(self) -> Texts:
+        """The same column, written out."""
+        names = self.names
+        return Texts([names[code] for code in self.codes.tolist()])
 
 
 class Instants(NDArray[np.float64]):

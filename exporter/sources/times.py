@@ -67,7 +67,7 @@ class Times:
 
     def _texts(self, column: Sequence[str | None], unit: Unit | None) -> tuple[Floats, Rows]:
         joined = _joined(column)
-        if joined is not None and len(column):
+        if joined:
             width = len(joined) // len(column)
             if width * len(column) == len(joined) and set(map(len, column)) == {width}:  # type: ignore[arg-type]
                 times = np.full(len(column), np.nan)

@@ -6,9 +6,10 @@ Every function takes a whole column and also tells which of its rows are at faul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from math import isnan
+from sys import float_info
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -17,7 +18,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from exporter.contracts import Categorical, Floats, Keys
-from exporter.sources.records import Column, Texts
+from exporter.sources.records import Column, Texts, Words
 
 Rows: TypeAlias = NDArray[np.intp]
 """Positions of rows in a column, ascending."""
@@ -33,6 +34,8 @@ def take(column: Column, rows: Rows) -> Column:
     if isinstance(column, np.ndarray):
         taken: Column = column[rows]
         return taken
+    if isinstance(column, Words):
+        return Words(column.codes[rows], column.names)
     values = [column[row] for row in rows.tolist()]
     return Texts(values) if isinstance(column, Texts) else values
 
@@ -61,12 +64,12 @@ def is_absent(value: Any) -> bool:
 # --- ids -----------------------------------------------------------------------------------------
 
 
-def keys(texts: Iterable[str]) -> Keys:
+def keys(texts: Sequence[str]) -> Keys:
     """The 128-bit fingerprint of each text; shape (n, 2)."""
     try:
         digests = b"".join(map(xxhash.xxh3_128_digest, map(str.encode, texts)))
     except UnicodeEncodeError:
-        digests = b"".join(xxhash.xxh3_128_digest(text.encode("utf-8", "surrogatepass")) for text in texts)
+        digests = b"".join(xxhash.xxh3_128_digest(str.encode(text, "utf-8", "surrogatepass")) for text in texts)
     return np.frombuffer(digests, "<u8").reshape(-1, 2)
 
 
@@ -147,6 +150,7 @@ def number(value: Any) -> float:
 
 def numbers(column: Column, low: float, high: float) -> tuple[Floats, Rows]:
     """float64 of *column* (NaN where absent), and the rows that hold no finite number from *low* to *high*."""
+    high = min(high, float_info.max)
     values = _converted(column)
     if values is not None:
         inside = (values >= low) & (values <= high)
@@ -164,7 +168,7 @@ def numbers(column: Column, low: float, high: float) -> tuple[Floats, Rows]:
             except (TypeError, ValueError, OverflowError):
                 continue
             inside[row] = low <= found <= high
-    return values, np.flatnonzero(~inside | np.isinf(values))
+    return values, np.flatnonzero(~inside)
 
 
 def _converted(column: Column) -> Floats | None:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from exporter.contracts import Refusals
-from exporter.sources.records import Column, Records, Texts
+from exporter.sources.records import Column, Records, Texts, Words
 from exporter.sources.values import EXACT
 
 Path: TypeAlias = tuple[str, ...]
@@ -39,10 +39,28 @@ _SLOTS: tuple[Callable[[list[Any]], list[Any]], ...] = (
     lambda rows: [row.c8 for row in rows],
     lambda rows: [row.c9 for row in rows],
 )
+_WORD_SLOTS: tuple[Callable[[list[Any], dict[str | None, int]], list[int]], ...] = (
+    lambda rows, words: [words[row.c0] for row in rows],
+    lambda rows, words: [words[row.c1] for row in rows],
+    lambda rows, words: [words[row.c2] for row in rows],
+    lambda rows, words: [words[row.c3] for row in rows],
+    lambda rows, words: [words[row.c4] for row in rows],
+    lambda rows, words: [words[row.c5] for row in rows],
+    lambda rows, words: [words[row.c6] for row in rows],
+    lambda rows, words: [words[row.c7] for row in rows],
+    lambda rows, words: [words[row.c8] for row in rows],
+    lambda rows, words: [words[row.c9] for row in rows],
+)
 
 
 class _Big(int):
     """Stands among the kinds of a path for integers that a float64 cannot hold."""
+
+
+class _Word(str):
+    """Stands for the kind of a column of `Words`."""
+
+    __slots__ = ()
 
 
 class _Node:
@@ -90,6 +108,8 @@ class _Shape:
             for slot, (key, shape) in enumerate(self.inner.items())
         ]
         self.struct: Any = msgspec.defstruct("Row", fields, gc=False) if fields else None
+        self.words: dict[str | None, int] | None = None
+        self.names: tuple[str | None, ...] = ()
         self.type: Any = self._type()
 
     def _type(self) -> Any:
@@ -100,14 +120,20 @@ class _Shape:
         if not self.tight or not kinds <= _SCALARS | {_Big}:
             return Any
         if self.node.words and kinds <= {str, _NONE}:
-            words: Any = Literal.__getitem__(tuple(sorted(self.node.words)))
+            self.names = (*sorted(self.node.words), None)
+            self.words = {word: code for code, word in enumerate(self.names)}
+            words: Any = Literal.__getitem__(self.names[:-1])
             return words | None if _NONE in kinds else words
         # Integers among floats are decoded as floats of the same value; what a float cannot hold is noticed later.
         return float if float in kinds and kinds <= {int, float} else _union(kinds - {_Big})
 
-    def columns(self, rows: list[Any], path: Path = ()) -> Iterator[tuple[Path, list[Any], set[type]]]:
+    def columns(self, rows: list[Any], path: Path = ()) -> Iterator[tuple[Path, Any, set[type]]]:
         """Path, values and kinds of every wanted value in *rows*, which are structs of this shape."""
         for slot, (key, shape) in enumerate(self.inner.items()):
+            if shape.words is not None and slot < len(_WORD_SLOTS):
+                codes = np.frombuffer(bytes(_WORD_SLOTS[slot](rows, shape.words)), np.uint8)
+                yield (*path, key), Words(codes, shape.names), {_Word}
+                continue
             values = _SLOTS[slot](rows) if slot < len(_SLOTS) else list(map(attrgetter(f"c{slot}"), rows))
             if not self.tight:
                 shape.node.learn(values, shape.struct)
@@ -116,15 +142,19 @@ class _Shape:
             else:
                 yield from shape.inside(values, (*path, key))
 
-    def inside(self, values: list[Any], path: Path) -> Iterator[tuple[Path, list[Any], set[type]]]:
+    def inside(self, values: list[Any], path: Path) -> Iterator[tuple[Path, Any, set[type]]]:
         """As `columns`, for values of which some may be no object."""
         empty = self.struct()
         rows = [value if type(value) is self.struct else empty for value in values]
         lists = [row for row, value in enumerate(values) if type(value) is list] if list in self.node.kinds else []
         for inner, column, kinds in self.columns(rows, path):
+            if not lists:
+                yield inner, column, kinds
+                continue
+            patched = list(column)
             for row in lists:
-                column[row] = _dig(values[row], inner[len(path) :])
-            yield inner, column, {object} if lists else kinds
+                patched[row] = _dig(values[row], inner[len(path) :])
+            yield inner, patched, {object}
 
     def build(self, value: dict[str, Any]) -> Any:
         """The struct of an object that another parser has read."""
@@ -209,7 +239,7 @@ class JsonLines:
                 flat = found[path,][0]
                 values = [two if one is None else one for one, two in zip(values, flat, strict=True)]
                 kinds = {object}
-            column = _typed(values, kinds)
+            column = values if isinstance(values, Words) else _typed(values, kinds)
             if isinstance(column, np.ndarray) and column.dtype == np.float64 and (np.abs(column) >= EXACT).any():
                 if shape.tight:
                     self._forget_exactness(parts)
@@ -290,7 +320,7 @@ def _decoded(decoder: msgspec.json.Decoder[Any], block: bytes, lines: int) -> li
     return rows if len(rows) == lines else None
 
 
-def _along(found: dict[Path, tuple[list[Any], set[type]]], parts: Path) -> tuple[list[Any], set[type]]:
+def _along(found: dict[Path, tuple[Any, set[type]]], parts: Path) -> tuple[Any, set[type]]:
     """The values at *parts*, looked up in a value along the way if that was decoded whole."""
     if parts in found:
         return found[parts]

@@ -53,10 +53,10 @@ class NumPy:
                 wanted = [key for key in loaded.files if key in self._paths] or loaded.files[:1]
                 return {key: np.atleast_1d(loaded[key]) for key in wanted}
         except _FAULTS as error:
-            if "allow_pickle" in str(error) or "pickled" in str(error):
+            if str(error).startswith("Object arrays"):
                 message = "holds Python objects, which are not read; save plain arrays of numbers or texts"
             else:
-                message = f"not a whole NumPy file: {str(error)[:200] or type(error).__name__}"
+                message = f"not a whole NumPy file ({type(error).__name__})"
             raise SourceDataError(f"{name}: {message}") from error
 
 

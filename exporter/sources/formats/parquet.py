@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import SourceDataError, SourceUnavailable
-from exporter.sources.records import Column, Instants, Records, Texts, identity
+from exporter.sources.records import Column, Instants, Records, Texts, Words, identity
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -104,8 +104,7 @@ def _column(array: Any, count: int) -> Column:
         return Texts([None] * count)
     kind = array.type
     if pa.types.is_dictionary(kind):
-        words = [*array.dictionary.to_pylist(), None]
-        return _kindly([words[-1 if code is None else code] for code in array.indices.to_pylist()])
+        return _words(array)
     if pa.types.is_timestamp(kind):
         return _times(array)
     if not array.null_count:
@@ -126,13 +125,22 @@ def _numbers(array: Any) -> NDArray[Any]:
     return np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]
 
 
+def _words(array: Any) -> Column:
+    names = array.dictionary.to_pylist()
+    if set(map(type, names)) <= {str}:
+        codes = array.indices.fill_null(len(names)) if array.null_count else array.indices
+        return Words(_numbers(codes), (*names, None))
+    return _kindly([None if code is None else names[code] for code in array.indices.to_pylist()])
+
+
 def _times(array: Any) -> Column:
     """Timestamps: with a zone they are instants, without one they are in the zone that the config names."""
     kind = array.type
     ticks = _numbers(array.view("int64"))
     null = np.array(array.is_null().to_pylist(), np.bool_) if array.null_count else np.zeros(len(array), np.bool_)
     if kind.tz is not None:
-        seconds: NDArray[np.float64] = np.where(null, np.nan, ticks / _PER_SECOND[kind.unit])
+        whole, rest = np.divmod(ticks, _PER_SECOND[kind.unit])  # the quotient of large ticks would be rounded
+        seconds: NDArray[np.float64] = np.where(null, np.nan, whole + rest / _PER_SECOND[kind.unit])
         return seconds.view(Instants)
     local = ticks.astype(f"datetime64[{kind.unit}]")
     local[null] = np.datetime64("NaT")
