@@ -1,0 +1,60 @@
+"""How many series a config will expose: asked of the families themselves, without a row."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from itertools import count, islice
+
+from msgspec.structs import replace
+
+from exporter import __version__, plugins
+from exporter.config.schema import Config, ModelConfig
+from exporter.contracts import ModelSpec
+from exporter.pipeline import report
+from exporter.pipeline.ledger import Ledger
+from exporter.state import State
+from exporter.telemetry import Telemetry
+
+
+def of_model(model: ModelConfig) -> int:
+    """Series that a model has once, whatever its versions."""
+    # They depend on no class, and without many classes the counts need no room.
+    spec = replace(model.spec, task="multiclass", positive=None, classes=(), aliases={}, max_classes=2)
+    with closing(State(None)) as state:
+        ledger = Ledger(replace(model, spec=spec), state)
+        return sum(len(series()) for _, _, _, series, _ in report.blocks(ledger, (), ()))
+
+
+def of_version(model: ModelConfig, classes: int, errors: int = 0) -> int:
+    """Series of one version of a model of which so many *classes* and *errors* (error reasons) are known."""
+    names = {"class": _classes(model.spec, classes), "error": [f"error {number}" for number in range(errors)]}
+    total = sum(spec.labels[:2] == ("model", "version") for spec in report.SPECS)
+    for kind in plugins.families():
+        family = kind(model.spec)
+        if family.size:
+            windows = len(model.windows) if family.windowed else 0
+            total += len(family.series(names)) + windows * len(family.window_series(names))
+    return total
+
+
+def of_exporter(config: Config) -> int:
+    """The exporter's own series, once it runs and before any row was refused."""
+    telemetry = Telemetry(__version__, ("limit", "duplicate"))
+    telemetry.config_loaded()
+    telemetry.ticked()
+    telemetry.cycle_ended(0.0, 0)
+    telemetry.committed(0.0, 0)
+    for name, model in config.models.items():
+        for stream in (model.predictions, model.labels):
+            if stream is not None:
+                source = telemetry.source(name, stream.mapping.role, stream.kind)
+                source.newest(0.0)
+                source.polled(0.0)
+    return sum(1 for line in telemetry.render().splitlines() if line and not line.startswith(b"#"))
+
+
+def _classes(spec: ModelSpec, number: int) -> list[str]:
+    """Names of *number* classes: the known ones first, then any."""
+    names = list(spec.classes or ([spec.positive] if spec.positive else []))
+    others = (name for at in count() if (name := f"class {at}") not in names[:2])
+    return [*names, *islice(others, max(0, number - len(names)))][:number]

@@ -1,0 +1,159 @@
+"""A valid config in words: what is read from where, how it is joined, and how many series come of it.
+
+Everything is taken from the masked form of the config, so that nothing is shown that the page `/config` would hide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from exporter.check import series
+from exporter.check.layout import clean, counted, entries, entry, table
+from exporter.config.masked import masked
+from exporter.config.schema import Config, ModelConfig, Stream
+from exporter.config.types import Secret, duration_text
+from exporter.families.traffic import ERRORS
+
+_SOME = 12
+_LEARNED = (2, 10)
+"""Numbers of classes for which the series of a model that learns them are told, beside its `max_classes`."""
+
+
+def text(path: Path, config: Config) -> str:
+    """All of it, with a line end."""
+    lines = [f"{clean(str(path))} is valid: {counted(len(config.models), 'model')}."]
+    written = yaml.safe_load(masked(config))["models"]
+    for (name, shown), model in zip(written.items(), config.models.values(), strict=True):
+        lines += ["", *_model(name, shown, model)]
+    lines += ["", *_series(config, [clean(name, 40) for name in written])]
+    return "\n".join(lines) + "\n"
+
+
+def place(stream: Stream, written: Mapping[str, Any]) -> str:
+    """Where a stream reads, from its masked form: the kind, and a path, table or host."""
+    settings = written[stream.kind]
+    words = [stream.kind]
+    if "path" in settings:
+        paths = settings["path"]
+        words.append(", ".join(clean(path) for path in ([paths] if isinstance(paths, str) else paths)))
+    if "table" in settings:
+        words.append(f"table {clean(settings['table'])}")
+    if "query" in settings:
+        words.append("a query")
+    url = getattr(stream.source, "url", None)
+    if url is not None:
+        words.append(f"at {host(url.reveal() if isinstance(url, Secret) else str(url))}")
+    return " ".join(words)
+
+
+def host(url: str) -> str:
+    """Scheme, host and port of *url*, and nothing else of it; less where it is not sure which part is which."""
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        return "a URL that is not shown"
+    scheme = clean(parts.scheme)
+    if "@" in parts.path + parts.query + parts.fragment:  # a password with a / may end up here
+        return scheme
+    return f"{scheme}://{clean(name)}{f':{port}' if port else ''}" if name else scheme
+
+
+# --- one model -----------------------------------------------------------------------------------
+
+
+def _model(name: str, written: Mapping[str, Any], model: ModelConfig) -> Iterator[str]:
+    yield f"{clean(name, 60)} ({model.spec.task})"
+    yield from entry("classes", _classes(written, model))
+    yield from entry("predictions", _stream(model.predictions, written["predictions"]))
+    if model.labels is None:
+        yield from entry("labels", "in the rows of the predictions")
+    else:
+        yield from entry("labels", _stream(model.labels, written["labels"]))
+    horizon = duration_text(model.horizon)
+    yield from entry("join", f"by id; a label counts up to {horizon} after its prediction, and so does a correction")
+    yield from entry("windows", ", ".join(window.name for window in model.windows) or "none")
+    yield from entries("alerts", (f"{measure} {_bounds(bounds)}" for measure, bounds in model.thresholds.items()))
+    yield from entries("notes", _notes(written, model))
+
+
+def _bounds(bounds: Mapping[str, float]) -> str:
+    return ", ".join(f"below {bound} ({severity})" for severity, bound in bounds.items())
+
+
+def _classes(written: Mapping[str, Any], model: ModelConfig) -> str:
+    declared = written.get("classes")
+    if declared is None:
+        if model.spec.positive:
+            return f"{clean(str(written['positive']), 60)}, and one that is learned from the data"
+        return f"learned from the data, at most {model.spec.capacity}"
+    if isinstance(declared, str):
+        return declared
+    names = [clean(str(name), 60) for name in declared]
+    return ", ".join(names[:_SOME]) + (f" and {len(names) - _SOME} more" if len(names) > _SOME else "")
+
+
+def _stream(stream: Stream, written: Mapping[str, Any]) -> str:
+    text = f"{place(stream, written)}, every {duration_text(stream.interval)}"
+    conditions = [f"{clean(path)} is {_condition(wanted)}" for path, wanted in written.get("where", {}).items()]
+    return text + (f"; only records where {' and '.join(conditions)}" if conditions else "")
+
+
+def _condition(wanted: Any) -> str:
+    if isinstance(wanted, Mapping):
+        return f"not {_condition(wanted['not'])}"
+    values = [wanted] if isinstance(wanted, str) else wanted
+    return " or ".join(clean(str(value), 60) for value in values)
+
+
+def _notes(written: Mapping[str, Any], model: ModelConfig) -> Iterator[str]:
+    if model.spec.positive:
+        yield f"binary measures are about class {clean(str(written['positive']), 60)}"
+    for stream in (model.predictions, model.labels):
+        if stream is not None and stream.arrival_time and "label_time" not in stream.mapping.fields:
+            yield f"{stream.mapping.role}: rows carry no time: the moment of reading stands for it"
+    if "model" in model.predictions.mapping.fields:
+        yield "model names come from the data: each has series of its own for each of its versions"
+    if "version" not in model.predictions.mapping.fields:
+        yield "predictions carry no version: it is shown as unknown"
+
+
+# --- series --------------------------------------------------------------------------------------
+
+
+def _series(config: Config, names: list[str]) -> Iterator[str]:
+    rows = [("series", "one version", "at most", "")]
+    learning: list[str] = []
+    first = most = 0
+    for name, model in zip(names, config.models.values(), strict=True):
+        own, classes = series.of_model(model), model.spec.capacity
+        failing = model.predictions.mapping.fields.keys() & {"error", "status"}
+        few = len(model.spec.classes) or 2
+        one = own + series.of_version(model, few)
+        all_ = own + model.max_versions * series.of_version(model, classes, ERRORS if failing else 0)
+        why = [counted(model.max_versions, "version")]
+        if classes > few:
+            why.append(f"{classes} classes")
+            numbers = sorted({number for number in _LEARNED if number < classes} | {classes})
+            told = ", ".join(f"{own + series.of_version(model, number):,} with {number}" for number in numbers)
+            learning.append(f"{name} learns its classes: one version has {told}")
+        if failing:
+            why.append(f"{ERRORS} error reasons")
+        rows.append((f"  {name}", f"{one:,}", f"{all_:,}", ", ".join(why)))
+        first, most = first + one, most + all_
+    exporter = series.of_exporter(config)
+    rows.append(("  the exporter itself", f"{exporter:,}", f"{exporter:,}", "and one for each reason of refused rows"))
+    rows.append(("  together", f"{first + exporter:,}", f"{most + exporter:,}", ""))
+    yield from table(rows, right=(1, 2), indent=0)
+    yield from entries("note", learning)
+    limit = config.limits.series
+    remedy = "what is beyond is dropped and counted; raise limits.series, or lower max_versions or the classes"
+    if first > limit:
+        yield from entry("warning", f"already one version of each passes limits.series ({limit:,}): {remedy}")
+    elif most > limit:
+        yield from entry("warning", f"with all versions, models can pass limits.series ({limit:,}): {remedy}")
