@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ from exporter.web.routes import Routes, Site
 from exporter.web.server import Server
 
 log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds until a thread that computes lets another have the interpreter: a scrape waits behind no batch."""
 
 DOCUMENTATION = "https://github.com/model-exporter/model-exporter#readme"
 
@@ -82,6 +86,8 @@ class App:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
+
         server = Server(Routes(self._site()), self.options.address)
         server.start()
         self.options.announce(server.port)

@@ -35,7 +35,7 @@ class _Block:
     kept: list[int] | None
     newborn: set[int] = field(default_factory=set)
     values: list[float] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, bytes] = field(default_factory=dict)
 
 
 class Exposition:
@@ -51,6 +51,8 @@ class Exposition:
         self._blocks: dict[Owner, _Block] = {}
         self._owners: dict[str, Owner] = {}
         self._newborn: set[Owner] = set()
+        self._ended: set[str] = set()
+        """Series that were shown before: one that comes back goes on, else it would be counted anew."""
         self._last: Snapshot | None = None
 
     @property
@@ -67,7 +69,7 @@ class Exposition:
         """
         block = self._blocks.get(owner)
         if block is None or block.shape != shape:
-            block = self._shape(owner, shape, labels, series(), block)
+            block = self._shape(owner, shape, labels, series())
         if block.kept is not None:
             values = [values[at] for at in block.kept]
         if block.newborn:
@@ -83,8 +85,10 @@ class Exposition:
         """Let the series of *owner* end."""
         block = self._blocks.pop(owner, None)
         self._newborn.discard(owner)
-        for prefix in block.prefixes if block else ():
+        for at, prefix in enumerate(block.prefixes if block else ()):
             self._owners.pop(prefix, None)
+            if block and at not in block.newborn:
+                self._ended.add(prefix)
 
     def owned_by(self, first: str) -> set[Owner]:
         """Owners whose first word is *first*: all blocks of one model."""
@@ -104,24 +108,26 @@ class Exposition:
 
     def render(self, now: float, own: tuple[bytes, bytes], status: Status) -> Snapshot:
         """One snapshot of everything; *own* is the exporter's own telemetry as text and as OpenMetrics (no EOF)."""
-        parts: dict[str, list[str]] = {}
+        parts: dict[str, list[bytes]] = {}
         for block in self._blocks.values():
             for metric, text in block.texts.items():
                 if text:
                     parts.setdefault(metric, []).append(text)
-        plain, open_metrics = [], []
+        plain: list[bytes] = []
+        open_metrics: list[bytes] = []
         for spec in self.specs.values():
             body = parts.get(spec.name)
             if body:
                 family = spec.name.removesuffix("_total") if spec.type == "counter" else spec.name
                 help_ = spec.help.replace("\\", r"\\").replace("\n", r"\n")
-                plain.append(f"# HELP {spec.name} {help_}\n# TYPE {spec.name} {spec.type}\n")
-                open_metrics.append(f"# HELP {family} {help_}\n# TYPE {family} {spec.type}\n".replace('"', r"\""))
+                plain.append(f"# HELP {spec.name} {help_}\n# TYPE {spec.name} {spec.type}\n".encode())
+                quoted = help_.replace('"', r"\"")
+                open_metrics.append(f"# HELP {family} {quoted}\n# TYPE {family} {spec.type}\n".encode())
                 plain += body
                 open_metrics += body
         self._last = Snapshot(
-            text="".join(plain).encode() + own[0],
-            openmetrics="".join(open_metrics).encode() + own[1] + b"# EOF\n",
+            text=b"".join([*plain, own[0]]),
+            openmetrics=b"".join([*open_metrics, own[1], b"# EOF\n"]),
             series=self.series,
             made_at=now,
             status=status,
@@ -130,11 +136,7 @@ class Exposition:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _shape(
-        self, owner: Owner, shape: Hashable, labels: Pairs, series: Sequence[Series], old: _Block | None
-    ) -> _Block:
-        known = set(old.prefixes) if old else set()
-        unborn = {old.prefixes[at] for at in old.newborn} if old else set()
+    def _shape(self, owner: Owner, shape: Hashable, labels: Pairs, series: Sequence[Series]) -> _Block:
         self.drop(owner)
         order = {name: at for at, name in enumerate(self.specs)}
         prefixes: list[str] = []
@@ -153,10 +155,11 @@ class Exposition:
             block.newborn = {
                 at
                 for at, prefix in enumerate(prefixes)
-                if prefix in unborn or (prefix not in known and self.specs[metrics[at]].type != "gauge")
+                if prefix not in self._ended and self.specs[metrics[at]].type != "gauge"
             }
             if block.newborn:
                 self._newborn.add(owner)
+        self._ended.difference_update(prefixes)
         self._blocks[owner] = block
         return block
 
@@ -192,12 +195,13 @@ def _runs(metrics: list[str], prefixes: list[str]) -> list[tuple[str, int, int, 
     return runs
 
 
-def _text(template: str, prefixes: list[str], values: list[float]) -> str:
+def _text(template: str, prefixes: list[str], values: list[float]) -> bytes:
     """Lines of one run, without those whose value is not finite.
 
     msgspec writes the shortest text that reads back as the same number, many times faster than `repr`.
     """
     numbers = msgspec.json.encode(values).decode()[1:-1].split(",")
     if "null" not in numbers:
-        return template % tuple(numbers)
-    return "".join([f"{prefix}{text}\n" for prefix, text in zip(prefixes, numbers, strict=True) if text != "null"])
+        return (template % tuple(numbers)).encode()
+    lines = [f"{prefix}{text}\n" for prefix, text in zip(prefixes, numbers, strict=True) if text != "null"]
+    return "".join(lines).encode()

@@ -15,7 +15,10 @@ from exporter.contracts import (
     WindowStatus,
 )
 from exporter.exposition import Pairs
+from exporter.families.quality import Quality
+from exporter.families.traffic import TrafficFamily
 from exporter.pipeline.ledger import RESULTS, Ledger
+from exporter.pipeline.tally import Tally
 
 SPECS = (
     MetricSpec(
@@ -64,9 +67,7 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
     names = ledger.names
     shape = (len(names["class"]), len(names["error"]), len(windows))
     of_model = (("model", ledger.name),)
-    out: list[Block] = [
-        ((ledger.name, "model"), (), of_model, partial(_model_series, ledger), _model_values(ledger))
-    ]
+    out: list[Block] = [((ledger.name, "model"), (), of_model, partial(_model_series, ledger), _model_values(ledger))]
     for group in groups:
         labels = ledger.labels(group)
         owner: tuple[str, ...] = (ledger.name, "group", str(group))
@@ -118,18 +119,15 @@ def status(ledger: Ledger) -> ModelStatus:
 
 
 def _version(ledger: Ledger, group: int) -> VersionStatus:
-    names = ledger.names
     labelled = predictions = 0
     windows: list[WindowStatus] = []
     for tally in ledger.tallies:
-        keys = _keys(tally.series(names, ledger.windows))
-        values = dict(zip(keys, tally.values(names, ledger.windows, group), strict=True))
-        predictions += int(sum(value for (metric, *_), value in values.items() if metric == "model_predictions_total"))
-        for correct in ("true", "false"):
-            labelled += int(values.get(("model_labelled_predictions_total", ("correct", correct)), 0))
-            labelled -= int(values.get(("model_labelled_predictions_retracted_total", ("correct", correct)), 0))
-        if tally.family.windowed:
-            windows += _windows(ledger, values)
+        added, retracted = tally.totals.of(group)
+        if isinstance(tally.family, TrafficFamily):
+            predictions = int(added[: tally.family.classes].sum())
+        if isinstance(tally.family, Quality):
+            labelled = int((added - retracted).sum())
+            windows = [_window(ledger, tally, window.name, group) for window in ledger.windows]
     pairs = dict(ledger.labels(group))
     prefix = "" if pairs["model"] == ledger.name else f"{pairs['model']} / "
     return VersionStatus(
@@ -143,24 +141,24 @@ def _version(ledger: Ledger, group: int) -> VersionStatus:
     )
 
 
-def _windows(ledger: Ledger, values: dict[tuple[object, ...], float]) -> list[WindowStatus]:
+def _window(ledger: Ledger, tally: Tally, window: str, group: int) -> WindowStatus:
     average = "binary" if ledger.spec.task == "binary" else "macro"
-    out = []
-    for window in ledger.windows:
-        at = ("window", window.name)
-        count = values.get(("model_window_labelled_predictions", at))
-        if count is not None:
-            ratios = {
-                measure: _finite(values[f"model_{measure}_ratio", at, ("average", average)])
-                for measure in ("precision", "recall", "f1")
-            }
-            ratios["accuracy"] = _finite(values["model_accuracy_ratio", at])
-            out.append(WindowStatus(name=window.name, labelled=int(count), average=average, **ratios))
-    return out
-
-
-def _keys(series: Sequence[Series]) -> list[tuple[object, ...]]:
-    return [(one.metric + one.suffix, *one.labels) for one in series]
+    gauges = tally.family.window_series(ledger.names)
+    values = tally.family.window_values(ledger.names, tally.inside(window, group))
+    shown = {
+        gauge.metric: value
+        for gauge, value in zip(gauges, values, strict=True)
+        if dict(gauge.labels).get("average", average) == average
+    }
+    return WindowStatus(
+        name=window,
+        labelled=int(shown["model_window_labelled_predictions"]),
+        accuracy=_finite(shown["model_accuracy_ratio"]),
+        precision=_finite(shown["model_precision_ratio"]),
+        recall=_finite(shown["model_recall_ratio"]),
+        f1=_finite(shown["model_f1_ratio"]),
+        average=average,
+    )
 
 
 def _finite(value: float) -> float | None:
