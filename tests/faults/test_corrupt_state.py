@@ -1,0 +1,151 @@
+"""A damaged state is moved aside and said so; a state that is only unreachable is left alone."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from exporter.errors import StateError
+from exporter.pipeline import Pipeline
+from exporter.state import State
+from tests.ledgers import L, P, config, labels, of_model, predictions, samples, shown
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A state with a few joined rows and a kept cursor."""
+    state = State(tmp_path / "state")
+    pipeline = Pipeline(config(), state)
+    pipeline.absorb([predictions(*(P(one) for one in range(50)), cursor={"at": 50})])
+    pipeline.absorb([labels(*(L(one) for one in range(40)), cursor={"at": 40})])
+    state.close()
+    return tmp_path / "state"
+
+
+def _garbage(path):
+    path.write_bytes(os.urandom(path.stat().st_size))
+
+
+def _garbage_inside(path):
+    """A whole but senseless page in the middle."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+
+def _another_database(path):
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE blob (something TEXT)")
+        database.execute("CREATE TABLE change (else_ TEXT)")
+    database.close()
+
+
+def _senseless_rows(path):
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE blob SET value = x'c1' WHERE name LIKE 'table/%'")
+    database.close()
+
+
+def _unknown_table(path):
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO change (tab, value) VALUES ('nobody', x'00')")
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [_garbage, _garbage_inside, _another_database, _senseless_rows, _unknown_table, lambda path: os.truncate(path, 5000)],
+    ids=["garbage", "garbage-inside", "another-database", "senseless-rows", "unknown-table", "truncated"],
+)
+def test_a_damaged_database_is_moved_aside(folder, harm):
+    """The exporter starts anew beside the damaged files, twice in a row, and everything can be counted again."""
+    harm(folder / "state.sqlite")
+    state = State(folder)
+    assert state.damaged is not None
+    assert state.damaged.parent == folder
+    assert (state.damaged / "state.sqlite").exists()
+    assert (state.damaged / "rows").is_dir()
+    pipeline = Pipeline(config(), state)
+    assert pipeline.cursor("m", "labels") is None
+    pipeline.absorb([predictions(P(1)), labels(L(1))])
+    assert samples(shown(pipeline))[of_model("model_joins_total", result="matched")] == 1
+    state.close()
+    state = State(folder)
+    assert state.damaged is None
+    assert Pipeline(config(), state).ledgers["m"].results["matched"] == 1
+    state.close()
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 100)], ids=["missing", "truncated"])
+def test_lost_rows_move_the_state_aside(folder, harm):
+    """Counts without the rows that they stand on would count replayed labels as early for ever: all begins anew."""
+    (log,) = (folder / "rows").glob("*predictions/*.rows")
+    harm(log)
+    state = State(folder)
+    assert state.damaged is not None
+    assert Pipeline(config(), state).ledgers["m"].results["matched"] == 0
+    state.close()
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 8)], ids=["missing", "truncated"])
+def test_a_lost_index_loses_nothing(folder, harm):
+    """The index is built anew from the rows, and a replayed prediction is known to be a duplicate."""
+    (index,) = (folder / "rows").glob("*predictions/*.index")
+    harm(index)
+    state = State(folder)
+    assert state.damaged is None
+    pipeline = Pipeline(config(), state)
+    pipeline.absorb([predictions(P(1), P(99)), labels(L(45))])
+    results = pipeline.ledgers["m"].results
+    assert (results["duplicate"], results["matched"]) == (1, 41)
+    state.close()
+
+
+def test_damage_upon_damage_is_kept_apart(folder):
+    """Every damaged state has a folder of its own, also within one second."""
+    for _ in range(3):
+        _garbage(folder / "state.sqlite")
+        State(folder).close()
+    assert len(list(folder.glob("damaged-*"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("SQLITE_IOERR", 10), ("SQLITE_FULL", 13), ("SQLITE_READONLY", 8), ("SQLITE_NOMEM", 7)]
+)
+def test_an_unreachable_state_is_left_alone(folder, monkeypatch, name, code):
+    """What the disk or the machine refuses is no damage: the state stays, and the error says what to do."""
+
+    class Refusing(sqlite3.Connection):
+        def execute(self, sql, *rest):
+            if sql.startswith("PRAGMA journal_mode"):
+                error = sqlite3.OperationalError("the machine refuses")
+                error.sqlite_errorcode, error.sqlite_errorname = code, name
+                raise error
+            return super().execute(sql, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("exporter.state.store._connect", lambda path: sqlite3.connect(path, factory=Refusing))
+        with pytest.raises(StateError, match=r"the machine refuses.*free some disk"):
+            State(folder)
+    assert not list(folder.glob("damaged-*"))
+    state = State(folder)
+    assert Pipeline(config(), state).ledgers["m"].results["matched"] == 40
+    state.close()
+
+
+def test_two_processes_cannot_share_a_state(folder):
+    """A second process is refused by name, and leaves the first one's state alone."""
+    script = (
+        "import sys; from pathlib import Path; from exporter.state import State\n"
+        "try: State(Path(sys.argv[1]))\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    state = State(folder)
+    done = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("StateLocked")
+    assert "is used by another exporter" in done.stdout
+    state.close()
