@@ -6,6 +6,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from string import ascii_lowercase, ascii_uppercase
 
 from exporter.check.layout import clean, counted
 
@@ -16,17 +19,21 @@ _FLOAT = re.compile(r"-?[0-9]+\.0+", re.ASCII)
 _SCIENTIFIC = re.compile(r"-?[0-9](\.[0-9]+)?e\+?[0-9]+", re.IGNORECASE | re.ASCII)
 _KINDS = (
     (re.compile(_UUID.pattern, re.ASCII), "uuid", ""),
-    (_UUID, "UUID in capitals", ""),
+    (_UUID, "uuid with capitals", ""),
     (_FLOAT, "decimal with .0,", "characters"),
     (_SCIENTIFIC, "number in e-notation,", "characters"),
     (re.compile("0[0-9]{1,63}"), "decimal with leading zeros,", "digits"),
     (_DECIMAL, "decimal", "digits"),
     (re.compile("(0x)?[0-9a-f]{6,64}"), "hex", "characters"),
-    (_HEX, "HEX in capitals", "characters"),
+    (_HEX, "hex with capitals", "characters"),
 )
 """Shapes with a name, and the unit that their length is told in; the first that fits is it."""
 _CUT = re.compile(r"(?<=[^a-zA-Z0-9])|(?<=[a-zA-Z])(?=[0-9])|(?<=[0-9])(?=[a-zA-Z])|(?=[^a-zA-Z0-9])")
+_MASK = str.maketrans(
+    dict.fromkeys("0123456789", "9") | dict.fromkeys(ascii_lowercase, "a") | dict.fromkeys(ascii_uppercase, "A")
+)
 _SAMPLE = 20_000
+"""Ids of a side that are cut up in search of an affix; what is found is then counted over all."""
 _LEAST = 0.05
 """A cause is named if it would join this share of the smaller side."""
 
@@ -80,9 +87,15 @@ def _kind(text: str, prefix: str) -> tuple[str, str]:
 
 def _masked(text: str) -> str:
     """Digits as 9, letters as a or A, all else as it is; long runs by their length."""
-    text = re.sub(r"\d", "9", text)
-    text = "".join(("A" if c.isupper() else "a") if c.isalpha() else c for c in text[:200])
-    return clean(re.sub(r"(.)\1{8,}", lambda run: f"{run[1]}{{{len(run[0])}}}", text), 60)
+    if text.isascii():
+        return _tidied(text.translate(_MASK))
+    plain = ("9" if c.isdigit() else "A" if c.isupper() else "a" if c.isalpha() else c for c in text[:200])
+    return _tidied("".join(plain))
+
+
+@lru_cache(maxsize=4096)
+def _tidied(mask: str) -> str:
+    return clean(re.sub(r"(.)\1{8,}", lambda run: f"{run[1]}{{{len(run[0])}}}", mask[:200]), 60)
 
 
 # --- causes --------------------------------------------------------------------------------------
@@ -105,8 +118,6 @@ _Form = Callable[[str], str | None]
 
 def cause(predictions: set[str], labels: set[str]) -> Cause | None:
     """The known cause that would join most ids of two sides that have none in common, or None."""
-    if len(labels) > _SAMPLE:
-        labels = set(sorted(labels)[:: len(labels) // _SAMPLE])
     found = [*_by_form(predictions, labels), *_by_affix(predictions, labels)]
     best = max(found, key=lambda cause: cause.labels, default=None)
     if best is None or best.labels < max(1.0, _LEAST * min(len(predictions), len(labels))):
@@ -139,18 +150,22 @@ def _by_affix(predictions: set[str], labels: set[str]) -> Iterator[Cause]:
     for side, longer, other in (("predictions", predictions, labels), ("labels", labels, predictions)):
         begins: Counter[str] = Counter()
         ends: Counter[str] = Counter()
-        for text in longer:
-            for at in [found.start() for found in _CUT.finditer(text[:200])]:
-                if at > 0 and text[at:] in other:
-                    begins[text[:at]] += 1
-                if at > 0 and text[:at] in other:
-                    ends[text[at:]] += 1
+        for text in islice(longer, _SAMPLE):
+            for cut in _CUT.finditer(text[:200]):
+                head, tail = text[: cut.start()], text[cut.start() :]
+                if tail in other:
+                    begins[head] += 1
+                if head in other:
+                    ends[tail] += 1
         for what, counts in (("begin with", begins), ("end with", ends)):
-            affix, hits = counts.most_common(1)[0] if counts else ("", 0)
-            if affix.strip():
-                shown = repr(clean(affix, 40)) if hits > 1 else f"a text such as {_masked(affix)!r}"
-                words = f"ids of {side} {what} {shown}, which the other side does not have"
-                yield Cause(hits, words, "Write ids alike on both sides, or join on another id.")
+            affix = counts.most_common(1)[0][0] if counts else ""
+            if not affix.strip():
+                continue
+            rest = str.removeprefix if what == "begin with" else str.removesuffix
+            hits = sum(1 for text in longer if rest(text, affix) in other)
+            shown = repr(clean(affix, 40)) if hits > 1 else f"a text such as {_masked(affix)!r}"
+            words = f"ids of {side} {what} {shown}, which the other side does not have"
+            yield Cause(hits, words, "Write ids alike on both sides, or join on another id.")
 
 
 def _decimal(text: str) -> str | None:

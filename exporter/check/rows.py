@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from exporter.check.layout import clean, counted, entry, instant, table
 from exporter.check.reading import Taken
+from exporter.check.summary import place
 from exporter.config.schema import Stream
 from exporter.contracts import Batch, Categorical, Clock
 
@@ -19,15 +21,15 @@ _CLASSES = 8
 _CELL = 40
 
 
-def told(stream: Stream, place: str, taken: Taken, clock: Clock) -> Iterator[str]:
-    """All lines about one source, without its title."""
-    yield from entry("from", place)
+def told(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Clock) -> Iterator[str]:
+    """All lines about one source, without its title; *written* is the masked form of *stream*."""
+    yield from entry("from", place(stream, written))
     if taken.error is not None:
         yield from entry("error", clean(taken.error, 400))
         if not taken.records:
             return
     yield from entry("read", _counts(taken))
-    yield from _refused(stream, taken, clock)
+    yield from _refused(stream, written, taken, clock)
     if not taken.rows:
         return
     times = [(float(batch.time.min()), float(batch.time.max())) for batch in taken.batches]
@@ -69,7 +71,7 @@ def _counts(taken: Taken) -> str:
     return "; ".join(parts)
 
 
-def _refused(stream: Stream, taken: Taken, clock: Clock) -> Iterator[str]:
+def _refused(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Clock) -> Iterator[str]:
     for reason, count in taken.refused.counts.most_common():
         yield from entry("refused", f"{count:,} {reason}")
         examples = [one for one in taken.refused.examples if one.reason == reason][:_EXAMPLES]
@@ -77,25 +79,27 @@ def _refused(stream: Stream, taken: Taken, clock: Clock) -> Iterator[str]:
             yield from table([(f"at {clean(one.place)}", clean(one.detail)) for one in examples], indent=18)
         if count > len(examples) > 0:
             yield f"{'':18}and {count - len(examples):,} more"
-        hint = _hint(stream, reason, count == taken.records - taken.skipped, clock)
-        if hint:
-            yield from entry("hint", hint)
+        if reason == "future_time":
+            yield from entry("hint", _ahead(stream, clock))
+        elif reason.startswith("missing_") and count == taken.records - taken.skipped:
+            yield from _nowhere(reason.removeprefix("missing_"), written["fields"])
 
 
-def _hint(stream: Stream, reason: str, all_of_them: bool, clock: Clock) -> str:
-    """What a refusal of this reason often comes from."""
-    if reason == "future_time":
-        zone = stream.mapping.timezone
-        return (
-            f"this machine's clock says {instant(clock.wall())}, and times without a zone are read as {zone}: set "
-            "timezone, or max_ahead if times may run ahead"
-        )
-    if all_of_them and reason.startswith("missing_"):
-        what = reason.removeprefix("missing_")
-        name = {"prediction": "predicted", "label": "actual"}.get(what, what)
-        spec = stream.mapping.fields.get(name)
-        return f"no record has {clean(spec.field)!r}, which fields.{name} names" if spec and spec.field else ""
-    return ""
+def _ahead(stream: Stream, clock: Clock) -> str:
+    zone = stream.mapping.timezone
+    return (
+        f"this machine's clock says {instant(clock.wall())}, and times without a zone are read as {zone}: set "
+        "timezone, or max_ahead if times may run ahead"
+    )
+
+
+def _nowhere(what: str, fields: Mapping[str, Any]) -> Iterator[str]:
+    """A field that no record has is most often a wrong path."""
+    name = {"prediction": "predicted", "label": "actual"}.get(what, what)
+    written = fields.get(name)
+    path = written.get("field") if isinstance(written, Mapping) else written
+    if path is not None:
+        yield from entry("hint", f"no record has {clean(path)!r}, which fields.{name} names")
 
 
 # --- a few rows ----------------------------------------------------------------------------------

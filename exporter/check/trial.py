@@ -9,7 +9,7 @@ from typing import TextIO
 import numpy as np
 import yaml
 
-from exporter.check import ids, rows, summary
+from exporter.check import ids, rows
 from exporter.check.layout import clean, counted, entry, percent, table
 from exporter.check.reading import Taken, read
 from exporter.config.masked import masked
@@ -46,7 +46,7 @@ def run(config: Config, limit: int, out: TextIO, clock: Clock) -> int:
             title = f"{clean(name, 60)}: {role}"
             taken[role] = read(stream, model, limit, clock, _progress(out, title, clock))
             failed |= taken[role].error is not None
-            lines = rows.told(stream, summary.place(stream, shown[role]), taken[role], clock)
+            lines = rows.told(stream, shown[role], taken[role], clock)
             _write(out, [f"{title}", *lines])
         _write(out, [f"{clean(name, 60)}: join", *_joined(model, taken)])
     return int(failed)
@@ -126,10 +126,8 @@ def _by_key(taken: Taken) -> dict[bytes, str]:
     found: dict[bytes, str] = {}
     for batch in taken.batches:
         good = np.ones(len(batch), np.bool_) if batch.error is None else batch.error.codes < 0
-        keys = np.ascontiguousarray(batch.key).view("V16").ravel()
-        found.update(
-            (key.tobytes(), text) for key, text, kept in zip(keys, batch.ids or (), good.tolist(), strict=True) if kept
-        )
+        keys: list[bytes] = np.ascontiguousarray(batch.key).view("V16").ravel().tolist()
+        found.update((key, text) for key, text, kept in zip(keys, batch.ids or (), good.tolist(), strict=True) if kept)
     return found
 
 
