@@ -26,8 +26,9 @@ from exporter.config.types import Duration
 from exporter.contracts import Clock, Cursor, Deadline, Poll
 from exporter.errors import SourceError, SourceTimeout, SourceUnavailable
 from exporter.sources.finding import Listing, descends, format_of
-from exporter.sources.following import Entry, Step, advance, follow
-from exporter.sources.gathering import FORMATS, Formats, Gathered
+from exporter.sources.following import Entry, Step, advance, follow, resembles
+from exporter.sources.formatting import FORMATS, Formats
+from exporter.sources.gathering import Gathered
 from exporter.sources.mapping import Mapper
 from exporter.sources.reading import Found, Identity, Moved, Reader, door, open_regular
 from exporter.sources.records import Records
@@ -107,7 +108,7 @@ class Files:
         self._lookback = lookback
         self._block = min(config.block_bytes, config.line_bytes)
         self._formats = Formats(config.format, mapper.paths)
-        self._tracker = Tracker([os.path.expanduser(path) for path in config.paths], self._formats.whole, clock)
+        self._tracker = Tracker([os.path.expanduser(path) for path in config.paths], self._formats, clock)
         self._shelf = self._tracker.shelf
         self._said: set[str] = set()
         self._broken: dict[Identity, tuple[Found, SourceError]] = {}
@@ -183,17 +184,17 @@ class Files:
 
     def _unread(self, entry: Entry, found: Found) -> bool:
         if entry.ended and entry.last_saw(found):
-            return entry.rest and self._age(found) >= self._patience(found.path)
+            return entry.rest and self._age(found) >= self._patience(entry)
         return True
 
     def _age(self, found: Found) -> float:
         return self._clock.wall() - found.modified / 1e9
 
-    def _patience(self, path: str) -> float:
+    def _patience(self, entry: Entry) -> float:
         """Seconds without a change after which a last line without its end is whole."""
         if self._config.settle:
             return self._config.settle
-        closes_itself = path.endswith(".gz") or self._formats.name(path) == _CLOSES_ITSELF
+        closes_itself = entry.path.endswith(".gz") or entry.format == _CLOSES_ITSELF
         return _PATIENCE if closes_itself else math.inf
 
     # --- reading ----------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ class Files:
         while plan and gathered.size <= self._block // 2 and not (gathered.advanced and deadline.passed):
             found = plan[0]
             try:
-                if not self._formats.whole(found.path):
+                if not self._formats.whole(track.live[found.identity].format):
                     if not self._read_lines(track, plan, gathered, deadline):
                         break
                 elif gathered.advanced or (records := self._read_table(track, plan)):
@@ -229,26 +230,30 @@ class Files:
         if self._still_broken(found):
             plan.popleft()
             return True
-        lines = self._formats.lines(found.path)
+        lines = self._formats.lines(track.live[found.identity].format)
         reader = self._shelf.open(found)
         now = Found.of(found.path, os.fstat(reader.descriptor))
+        if now != found:
+            reader.refresh()
+            if not resembles(track.live[found.identity], reader, deadline):
+                raise Moved
         before = replace(track.live[found.identity], size=now.size, modified=now.modified)
         limit = self._config.line_bytes
         if not reader.begin(lines.complete if lines.has_header else None, limit, deadline):
             step = Step(replace(before, ended=True))
-        elif gathered.fits(found.path, reader.header):
-            lines = self._formats.lines(found.path, reader.header)
+        elif gathered.fits(before.format, reader.header):
+            lines = self._formats.lines(before.format, reader.header)
             room = self._block - gathered.size
             step = follow(before, reader, lines.complete, want=room, limit=limit, deadline=deadline)
         else:
             return False
-        if step.rest and self._age(now) >= self._patience(found.path):
+        if step.rest and self._age(now) >= self._patience(before):
             step = self._finish(step, reader, deadline)
         if step.too_long:
             detail = f"longer than line_bytes ({limit})"
             gathered.refused.add("line_too_long", f"{found.path}:{step.offset}", detail)
         if step.block:
-            gathered.add(found.path, step.offset, step.block, reader.header)
+            gathered.add(found.path, step, reader.header)
         gathered.advanced |= step.too_long or step.entry.offset > before.offset
         track.live[found.identity] = step.entry
         if step.entry.ended:
@@ -259,8 +264,8 @@ class Files:
         """Take a last line without its end; if that is only supposed to be whole, it must prove so."""
         line = step.rest + b"\n"
         if not self._config.settle:
-            records = self._formats.lines(reader.path, reader.header).decode(line, str, reader.header)
-            whole = reader.closed or self._formats.name(reader.path) == _CLOSES_ITSELF
+            records = self._formats.lines(step.entry.format, reader.header).decode(line, str, reader.header)
+            whole = reader.closed or step.entry.format == _CLOSES_ITSELF
             if not whole or records.count != 1 or records.refused.counts:
                 return dataclasses.replace(step, entry=replace(step.entry, rest=False))
         entry = replace(advance(step.entry, reader, step.rest, deadline), rest=False)
@@ -275,7 +280,7 @@ class Files:
         if not self._config.settle or self._age(found) >= self._config.settle:
             file = self._open_table(found)
             try:
-                records, more = self._formats.table(found.path).read(file, found.path, entry.offset, _TABLE_ROWS)
+                records, more = self._formats.table(entry.format).read(file, found.path, entry.offset, _TABLE_ROWS)
                 if Found.of(found.path, os.fstat(file.fileno())) != found:
                     records, more = None, False  # overwritten meanwhile: read again when it is looked at again
             finally:

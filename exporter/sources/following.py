@@ -21,7 +21,7 @@ UNKNOWN = -1
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How far one file was read; a part of the cursor.
+    """How far one file was read; a part of the cursor.  `format` stays as the file's first name told.
 
     `offset` counts bytes of content, or rows of a file that is read whole.  `ended` says that nothing was left to
     read when the file had this `size` and `modified` (ns), `rest` that it ended with half a record.  `skipping`: the
@@ -30,6 +30,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     path: str
+    format: str = ""
     device: int = 0
     inode: int = 0
     offset: int = 0
@@ -149,18 +150,17 @@ def advance(entry: Entry, reader: Reader, consumed: bytes, deadline: Deadline) -
     return replace(entry, offset=offset, head=head, tail=_mark(recent), checksum=checksum)
 
 
-def at_end(found: Found, reader: Reader, deadline: Deadline) -> Entry:
-    """An entry behind everything that a plain file holds now; a record half-written there is skipped when it ends."""
-    entry = Entry(path=found.path, device=found.device, inode=found.inode, modified=found.modified, checksum=UNKNOWN)
-    last = reader.read(max(0, found.size - TAIL), min(TAIL, found.size), deadline)
+def at_end(entry: Entry, reader: Reader, deadline: Deadline) -> Entry:
+    """*entry* behind everything that its plain file holds; a record half-written there is skipped when it ends."""
+    last = reader.read(max(0, entry.size - TAIL), min(TAIL, entry.size), deadline)
     return replace(
         entry,
-        offset=found.size,
-        size=found.size,
+        offset=entry.size,
         ended=True,
         skipping=bool(last) and not last.endswith(b"\n"),
-        head=head_of(reader, min(HEAD, found.size), deadline) or "",
+        head=head_of(reader, min(HEAD, entry.size), deadline) or "",
         tail=_mark(last),
+        checksum=UNKNOWN,
     )
 
 

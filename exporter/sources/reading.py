@@ -182,7 +182,11 @@ class GzipReader(Reader):
         """Decompress a little more; False at the end of what is written."""
         if self.fault:
             return False
-        data = self._decoder.unconsumed_tail or self._next_member() or self._raw_read()
+        if self._decoder.eof:
+            data = self._next_member()
+            self.closed = not data
+        else:
+            data = self._decoder.unconsumed_tail or self._raw_read()
         try:
             out = self._decoder.decompress(data, CHUNK)
         except zlib.error as error:
@@ -191,16 +195,17 @@ class GzipReader(Reader):
         self._buffer += out
         if len(self._first) < HEAD and self._start == 0:
             self._first = bytes(self._buffer[:HEAD])
-        self.closed = self._decoder.eof and not self._decoder.unused_data.strip(b"\0")
         return bool(out or data)
 
     def _next_member(self) -> bytes:
-        """Start a decoder for the gzip member that follows; zero padding is no member."""
-        if not self._decoder.eof:
-            return b""
-        rest = (self._decoder.unused_data or self._raw_read()).lstrip(b"\0")
-        if rest:
-            self._decoder = zlib.decompressobj(_GZIP)
+        """Start a decoder for the gzip member that follows, and give its first bytes; zero padding is no member."""
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while not rest:
+            raw = self._raw_read()
+            if not raw:
+                return b""
+            rest = raw.lstrip(b"\0")
+        self._decoder = zlib.decompressobj(_GZIP)
         return rest
 
     def _raw_read(self) -> bytes:

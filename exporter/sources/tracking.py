@@ -23,6 +23,7 @@ from exporter.contracts import Clock, Cursor, Deadline
 from exporter.errors import SourceDataError
 from exporter.sources.finding import Folders, Listing, descends, find, log_of, same_place
 from exporter.sources.following import Entry, at_end, copies, head_of, repeats, resembles
+from exporter.sources.formatting import Formats
 from exporter.sources.reading import HEAD, Found, GzipReader, Identity, Moved, Reader, door, open_regular
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,16 @@ class Shelf:
         self._readers.move_to_end(found.identity)
         reader.path = found.path
         return reader
+
+    def named(self, identity: Identity) -> None:
+        """Note that a file, which may be open, has a name in its folder."""
+        reader = self._readers.get(identity)
+        if reader:
+            reader.lost_at = None
+
+    @property
+    def nameless(self) -> list[Identity]:
+        return [identity for identity, reader in self._readers.items() if reader.lost_at is not None]
 
     def drop(self, identity: Identity) -> None:
         reader = self._readers.pop(identity, None)
@@ -103,12 +114,11 @@ class Track:
 class Tracker:
     """Looks at the file system and brings a `Track` up to date with it."""
 
-    def __init__(self, patterns: Sequence[str], whole: Callable[[str], bool], clock: Clock) -> None:
-        """*whole* tells of a path whether its format is read whole; it raises SourceDataError for an unknown one."""
+    def __init__(self, patterns: Sequence[str], formats: Formats, clock: Clock) -> None:
         self.shelf = Shelf()
         self.truncations = 0
         self._patterns = patterns
-        self._whole = whole
+        self._formats = formats
         self._clock = clock
 
     def look(self, track: Track, deadline: Deadline) -> Listing:
@@ -119,7 +129,9 @@ class Tracker:
         located: list[tuple[Entry, Found]] = []
         for entry in list(track.live.values()):
             found = listing.files.get(entry.identity) or same_place(entry)
-            if found is None:
+            if found is not None:
+                self.shelf.named(entry.identity)
+            else:
                 candidates |= {other.identity: other for other in folders.generations(entry)}
                 found = self._renamed(entry, folders) or self._held(entry)
             if found is not None:
@@ -148,8 +160,9 @@ class Tracker:
         for found in listing.files.values():
             if found.modified < track.ignored_before and not found.path.endswith(".gz"):
                 with _Failures(listing, found):
-                    if not self._whole(found.path):
-                        track.live[found.identity] = at_end(found, self.shelf.open(found), deadline)
+                    entry = self._new(found)
+                    if not self._formats.whole(entry.format):
+                        track.live[found.identity] = at_end(entry, self.shelf.open(found), deadline)
         self._meet(track, listing.files.values(), listing, deadline)
         listing.keep(listing.files[identity] for identity in track.live)
         return listing
@@ -184,9 +197,9 @@ class Tracker:
             entry = track.live[entry.identity] = replace(entry, path=found.path)
         if entry.last_saw(found) and (entry.ended or entry.identity in self.shelf):
             return True
-        if self._whole(found.path):
+        if self._formats.whole(entry.format):
             if not entry.last_saw(found):
-                track.live[entry.identity] = _new(found)
+                track.live[entry.identity] = self._new(found)
             return True
         if self._continues(entry, found, deadline):
             if entry.ended and found.size == entry.size:
@@ -222,34 +235,57 @@ class Tracker:
                 listing.unsure.add(found.identity)  # a log that still lies beside its .gz is just being compressed
                 continue
             with _Failures(listing, found):
+                entry = self._new(found)
                 empty = not found.size and not found.path.endswith(".gz")
-                if empty or self._whole(found.path) or not (track.gone or logs):
-                    track.live[found.identity] = _new(found)
-                elif not self._recognise(track, found, logs, deadline):
+                if empty or self._formats.whole(entry.format) or not (track.gone or logs):
+                    track.live[found.identity] = entry
+                elif not self._recognise(track, entry, found, logs, deadline):
                     listing.unsure.add(found.identity)
 
-    def _recognise(self, track: Track, found: Found, logs: dict[str, list[Entry]], deadline: Deadline) -> bool:
-        """Whether it is clear by now what *found* is; if so it has an entry."""
+    def _recognise(
+        self, track: Track, new: Entry, found: Found, logs: dict[str, list[Entry]], deadline: Deadline
+    ) -> bool:
+        """Whether it is clear what *found* is; if so it has an entry: *new*, or that of what it goes on with."""
         reader = self.shelf.open(found)
         reader.refresh()
         if not reader.read(0, 1, deadline):
             if reader.fault:
                 raise reader.fault
             return False
+        for entry in _alike([*track.gone, *self._orphans(track)], reader, deadline):
+            if repeats(entry, reader, deadline):
+                if entry.inode:
+                    self._lose(track, entry)
+                    track.gone = track.gone[:-1]
+                else:
+                    track.gone = [other for other in track.gone if other is not entry]
+                track.live[found.identity] = replace(
+                    entry, path=found.path, device=found.device, inode=found.inode, ended=False
+                )
+                return True
         log = log_of(found.path)
         growing = self._clock.wall() - found.modified / 1e9 < _COPYING
         for original in logs.get(log, []) if log != found.path else ():
             if original.offset and copies(original, reader, growing, deadline):
                 return False  # a copy of a file that still lives; it takes over when the original is gone
-        for entry in _alike(track.gone, reader, deadline):
-            if repeats(entry, reader, deadline):
-                track.gone = [other for other in track.gone if other is not entry]
-                track.live[found.identity] = replace(
-                    entry, path=found.path, device=found.device, inode=found.inode, ended=False
-                )
-                return True
-        track.live[found.identity] = _new(found)
+        track.live[found.identity] = new
         return True
+
+    def _orphans(self, track: Track) -> list[Entry]:
+        """What was read to the end of files that are only held open: a copy may take over at once."""
+        entries = (track.live.get(identity) for identity in self.shelf.nameless)
+        return [entry for entry in entries if entry and entry.head and entry.ended]
+
+    def _new(self, found: Found) -> Entry:
+        """An entry at the beginning of *found*; raises SourceDataError if its format is not known."""
+        return Entry(
+            path=found.path,
+            format=self._formats.of(found.path),
+            device=found.device,
+            inode=found.inode,
+            size=found.size,
+            modified=found.modified,
+        )
 
 
 class _Failures:
@@ -280,10 +316,6 @@ def _undecided(entry: Entry | None, found: Found) -> bool:
 
 def _beside_original(path: str, names: set[str]) -> bool:
     return path.endswith(".gz") and path.removesuffix(".gz") in names
-
-
-def _new(found: Found) -> Entry:
-    return Entry(path=found.path, device=found.device, inode=found.inode, size=found.size, modified=found.modified)
 
 
 def _alike(gone: Sequence[Entry], reader: Reader, deadline: Deadline) -> list[Entry]:
