@@ -152,20 +152,26 @@ class Refusal:
 
 @dataclass(slots=True)
 class Refusals:
-    """Refused rows, all counted, the first few kept to be shown."""
+    """Refused rows, all counted, the first few of each reason kept to be shown."""
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[Refusal] = field(default_factory=list)
-    keep: int = 20
+    keep: int = 10
 
     def add(self, reason: str, place: str, detail: str = "", count: int = 1) -> None:
         self.counts[reason] += count
-        if len(self.examples) < self.keep:
+        if self.room(reason):
             self.examples.append(Refusal(reason, place, detail[:200]))
 
     def extend(self, other: Refusals) -> None:
         self.counts.update(other.counts)
-        self.examples.extend(other.examples[: max(0, self.keep - len(self.examples))])
+        for example in other.examples:
+            if self.room(example.reason):
+                self.examples.append(example)
+
+    def room(self, reason: str) -> int:
+        """How many more examples of *reason* are to be kept."""
+        return max(0, self.keep - sum(example.reason == reason for example in self.examples))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

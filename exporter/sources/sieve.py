@@ -47,7 +47,7 @@ class Sieve:
             if not len(rows):
                 continue
             out[rows] = True
-            shown = rows[: max(0, self.refused.keep - len(self.refused.examples))].tolist()
+            shown = rows[: self.refused.room(reason)].tolist()
             for row in shown:
                 record = row if self._origin is None else int(self._origin[row])
                 self.refused.add(reason, self._place(record), field)

@@ -20,7 +20,7 @@ from exporter.errors import StateError
 from exporter.state.segment import Segment, room
 
 SMALLEST = 1 << 13
-LARGEST = 1 << 22
+LARGEST = 1 << 23
 
 _OPAQUE = np.dtype(f"V{RECORD.itemsize}")
 """A record as mere bytes: copied several times faster than field by field."""
