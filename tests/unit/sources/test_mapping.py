@@ -145,10 +145,10 @@ def test_places_point_behind_skipped_and_refused_rows():
 
 
 def test_all_refused_rows_are_counted_though_few_are_shown():
-    """Examples are bounded, counts are not."""
+    """Examples are bounded for each reason, counts are not."""
     batch = mapped([GOOD | {"id": None}] * 50 + [GOOD | {"predicted": None}] * 7, **PREDICTION)
     assert refused(batch) == {"missing_id": 50, "missing_prediction": 7}
-    assert len(batch.refused.examples) == 20
+    assert len(batch.refused.examples) == batch.refused.keep
 
 
 def test_where_skips_before_anything_is_judged():
@@ -250,8 +250,8 @@ def test_probabilities_of_undeclared_classes_go_by_number():
 
 @pytest.mark.parametrize(
     "value",
-    [[0.5], [0.1, 0.2, 0.7], [1.5, -0.5], [float("nan"), 1], ["x", 0.1], 0.5, "0.1 0.9", "[a]", {"a": 1}, [[0.1], [0.9]],
-     []],
+    [[0.5], [0.1, 0.2, 0.7], [1.5, -0.5], [float("nan"), 1], ["x", 0.1], 0.5, "0.1 0.9", "[a]", {"a": 1},
+     [[0.1], [0.9]], []],
 )  # fmt: skip
 def test_bad_probabilities(value):
     """A list of the wrong length, or of anything but probabilities, is refused and costs no other."""
