@@ -148,7 +148,8 @@ def test_all_refused_rows_are_counted_though_few_are_shown():
     """Examples are bounded for each reason, counts are not."""
     batch = mapped([GOOD | {"id": None}] * 50 + [GOOD | {"predicted": None}] * 7, **PREDICTION)
     assert refused(batch) == {"missing_id": 50, "missing_prediction": 7}
-    assert len(batch.refused.examples) == batch.refused.keep
+    shown = [example.reason for example in batch.refused.examples]
+    assert shown == ["missing_id"] * batch.refused.keep + ["missing_prediction"] * 7
 
 
 def test_where_skips_before_anything_is_judged():
