@@ -5,7 +5,7 @@ files comes first.  `following` reads one file, `finding` lists them, `tracking`
 """
 
 # Paths stay texts: they stand in the cursor, and thousands of them may be looked at in each poll.
-# ruff: noqa: PTH111
+# ruff: noqa: PTH100, PTH111
 
 from __future__ import annotations
 
@@ -108,9 +108,12 @@ class Files:
         self._lookback = lookback
         self._block = min(config.block_bytes, config.line_bytes)
         self._formats = Formats(config.format, mapper.paths)
-        self._tracker = Tracker([os.path.expanduser(path) for path in config.paths], self._formats, clock)
+        self._tracker = Tracker(
+            [os.path.abspath(os.path.expanduser(path)) for path in config.paths], self._formats, clock
+        )
         self._shelf = self._tracker.shelf
         self._said: set[str] = set()
+        self._said_nothing = False
         self._broken: dict[Identity, tuple[Found, SourceError]] = {}
         self._table: tuple[Found, IO[bytes]] | None = None
         self._listing = Listing()
@@ -230,35 +233,41 @@ class Files:
         if self._still_broken(found):
             plan.popleft()
             return True
-        lines = self._formats.lines(track.live[found.identity].format)
         reader = self._shelf.open(found)
         now = Found.of(found.path, os.fstat(reader.descriptor))
+        entry = track.live[found.identity]
         if now != found:
             reader.refresh()
-            if not resembles(track.live[found.identity], reader, deadline):
+            if not resembles(entry, reader, deadline):
                 raise Moved
-        before = replace(track.live[found.identity], size=now.size, modified=now.modified)
-        limit = self._config.line_bytes
-        if not reader.begin(lines.complete if lines.has_header else None, limit, deadline):
-            step = Step(replace(before, ended=True))
-        elif gathered.fits(before.format, reader.header):
-            lines = self._formats.lines(before.format, reader.header)
-            room = self._block - gathered.size
-            step = follow(before, reader, lines.complete, want=room, limit=limit, deadline=deadline)
-        else:
+        step = self._step(replace(entry, size=now.size, modified=now.modified), reader, gathered, deadline)
+        if step is None:
             return False
-        if step.rest and self._age(now) >= self._patience(before):
+        if step.rest and self._age(now) >= self._patience(entry):
             step = self._finish(step, reader, deadline)
         if step.too_long:
-            detail = f"longer than line_bytes ({limit})"
+            detail = f"longer than line_bytes ({self._config.line_bytes})"
             gathered.refused.add("line_too_long", f"{found.path}:{step.offset}", detail)
         if step.block:
             gathered.add(found.path, step, reader.header)
-        gathered.advanced |= step.too_long or step.entry.offset > before.offset
+        gathered.advanced |= step.too_long or step.entry.offset > entry.offset
         track.live[found.identity] = step.entry
         if step.entry.ended:
             plan.popleft()
         return True
+
+    def _step(self, entry: Entry, reader: Reader, gathered: Gathered, deadline: Deadline) -> Step | None:
+        """Read on from *entry*; None if its records have another format or header than those gathered."""
+        limit = self._config.line_bytes
+        lines = self._formats.lines(entry.format)
+        if not reader.begin(lines.complete if lines.has_header else None, limit, deadline):
+            if reader.fault:
+                raise reader.fault
+            return Step(replace(entry, ended=True))
+        if not gathered.fits(entry.format, reader.header):
+            return None
+        lines = self._formats.lines(entry.format, reader.header)
+        return follow(entry, reader, lines.complete, want=self._block - gathered.size, limit=limit, deadline=deadline)
 
     def _finish(self, step: Step, reader: Reader, deadline: Deadline) -> Step:
         """Take a last line without its end; if that is only supposed to be whole, it must prove so."""
@@ -322,7 +331,10 @@ class Files:
         return True
 
     def _say(self) -> None:
-        """Log each failure when it begins and when it ends."""
+        """Log each failure when it begins and when it ends, and once that there is nothing at all."""
+        if not (self._listing.matched or self.failing or self._said_nothing):
+            _log.info("no file matches %s yet", ", ".join(self._config.paths), extra={"source": self.name})
+        self._said_nothing = not self._listing.matched
         for path in self.failing.keys() - self._said:
             _log.warning("not read: %s", self.failing[path], extra={"source": self.name})
         for path in self._said - self.failing.keys():

@@ -77,9 +77,10 @@ class Listing:
 
 
 def find(patterns: Sequence[str], deadline: Deadline) -> Listing:
-    """All regular files that *patterns* name, each once; FIFOs, sockets, devices and folders of a glob are passed by.
+    """All regular files that *patterns* (absolute) name, each once.
 
-    A plain path that is missing or no regular file is a failure; a glob without a match is none.
+    FIFOs, sockets, devices and folders that a glob matches are passed by.  A plain path that is missing or no
+    regular file is a failure; a glob without a match is none.
     """
     listing = Listing()
     for pattern in patterns:
@@ -115,7 +116,7 @@ def _folders(pattern: str) -> Iterator[str]:
     if os.path.basename(pattern) == "**":
         folder = pattern
     if not glob.has_magic(folder):
-        yield folder or "."
+        yield folder
     else:
         yield from (found.rstrip("/") or "/" for found in sorted(glob.iglob(folder + "/", recursive=True)))
 
@@ -123,7 +124,7 @@ def _folders(pattern: str) -> Iterator[str]:
 def _match(folder: str, name_pattern: str, listing: Listing) -> None:
     name_pattern = "*" if name_pattern == "**" else name_pattern
     match = re.compile(fnmatch.translate(name_pattern)).match
-    prefix = "" if folder == "." and not name_pattern.startswith("./") else folder.rstrip("/") + "/"
+    prefix = folder.rstrip("/") + "/"
     with os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name
@@ -173,7 +174,7 @@ class Folders:
     def _read(self, folder: str) -> dict[int, str] | None:
         if folder not in self._inodes:
             try:
-                with os.scandir(folder or ".") as entries:
+                with os.scandir(folder) as entries:
                     self._inodes[folder] = {
                         entry.inode(): entry.name for entry in entries if entry.is_file(follow_symlinks=False)
                     }
