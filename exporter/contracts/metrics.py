@@ -1,0 +1,80 @@
+"""Metrics and the families that make them: specs, series, additive cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.contracts.rows import Floats
+from exporter.contracts.specs import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """One metric of the catalogue: the source of validation, docs, `model-exporter metrics` and tests."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line of the exposition without its value: sample name (with suffix) and label pairs."""
+
+    metric: str
+    labels: tuple[tuple[str, str], ...] = ()
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Additive increments: `weight[i]` (1 where None) onto cell `local[i]` of `group[i]`; shape (m,).
+
+    `row[i]` is the row that an increment came from.
+    """
+
+    row: NDArray[np.intp]
+    local: NDArray[np.int64]
+    weight: Floats | None = None
+
+
+@runtime_checkable
+class Family(Protocol):
+    """Pure arithmetic on mergeable counts: columns in, cells out; cells in, values out.
+
+    A family never sees a clock, a file or a window: the pipeline adds its cells up, over all time and over
+    every configured window, and asks for the values of those sums.
+    """
+
+    specs: ClassVar[tuple[MetricSpec, ...]]
+    feed: ClassVar[Literal["traffic", "scored"]]
+    windowed: ClassVar[bool]
+    size: int
+
+    def __init__(self, model: ModelSpec) -> None: ...
+
+    def cells(self, rows: Any) -> Cells:
+        """The increments of *rows* (Traffic or Scored, by `feed`)."""
+        ...
+
+    def series(self, names: Mapping[str, Sequence[str]]) -> Sequence[Series]:
+        """Counter series of one group, given the known names per vocabulary ("class", "error")."""
+        ...
+
+    def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> Iterable[float]:
+        """Values in the order of `series`, from cell sums of shape (size,)."""
+        ...
+
+    def window_series(self, names: Mapping[str, Sequence[str]]) -> Sequence[Series]:
+        """Gauge series of one group and window, without the `window` label."""
+        ...
+
+    def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> Iterable[float]:
+        """Values in the order of `window_series`; NaN is undefined, and left out of the exposition."""
+        ...
