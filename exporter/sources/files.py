@@ -92,6 +92,10 @@ class Files:
     The cursor holds an entry per file.  A line without its end waits.  What one file has wrong never stops the
     others: `failing` tells it by path, and only if nothing else can be read a poll raises.  `truncations` counts
     files that were cut or overwritten in place, and read again from their beginning.
+
+    What cannot be seen: lines that a copying rotation cuts off before they are copied, and a change inside a file
+    that is overwritten in place by more bytes with the same beginning and the same last bytes before its old end.
+    Whoever writes files anew should write beside them and rename.
     """
 
     Config: ClassVar[type[msgspec.Struct]] = FilesConfig
