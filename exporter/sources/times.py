@@ -1,6 +1,6 @@
 """Times of any log as seconds since the epoch: ISO 8601 texts, numbers in s, ms, us or ns, datetimes.
 
-Texts are read column-wise: rows of one length are one matrix of bytes, so that a time costs tens of nanoseconds.
+Texts of one length are one matrix of bytes, a row per position, so that all are read with a few dozen operations.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from exporter.contracts import Floats
 from exporter.sources.records import Column, Instants, Texts
-from exporter.sources.values import Rows, is_absent, listed, number, plain
+from exporter.sources.values import Rows, is_absent, listed, number, plain, with_gaps
 
 Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 _Bytes: TypeAlias = NDArray[np.uint8]
 _Whole: TypeAlias = NDArray[np.int64]
+_Mask: TypeAlias = NDArray[np.bool_]
 
 PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 EARLIEST, LATEST = -2_208_988_800.0, 253_402_300_800.0
@@ -66,41 +67,73 @@ class Times:
     # --- texts ---
 
     def _texts(self, column: Sequence[str | None], unit: Unit | None) -> tuple[Floats, Rows]:
-        joined = _joined(column)
-        if joined:
-            width = len(joined) // len(column)
-            if width * len(column) == len(joined) and set(map(len, column)) == {width}:  # type: ignore[arg-type]
-                times = np.full(len(column), np.nan)
-                rest = self._matrix(np.frombuffer(joined, np.uint8).reshape(-1, width), times)
-                if not len(rest):
-                    return times, self._outside(times)
-        return self._values(column, unit)
+        """Texts that are all numbers, or all ISO 8601; any others go through `_values`."""
+        try:
+            numbers = np.fromiter(map(float, column), np.float64, len(column))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            pass
+        else:
+            if not np.isnan(numbers).any():
+                times = _in_seconds(numbers, unit)
+                return times, self._outside(times)
+        try:
+            lengths = np.fromiter(map(len, column), np.intp, len(column))  # type: ignore[arg-type]
+        except TypeError:
+            return self._values(column, unit)
+        if not column or lengths.min() == 0:
+            return self._values(column, unit)
+        times = np.full(len(column), np.nan)
+        for width in np.unique(lengths).tolist():
+            rows = np.flatnonzero(lengths == width)
+            group = column if len(rows) == len(column) else [column[row] for row in rows.tolist()]
+            if width > _LONGEST or len(self._iso(group, rows, times)):
+                return self._values(column, unit)
+        return times, self._outside(times)
 
     def _values(self, column: Column, unit: Unit | None) -> tuple[Floats, Rows]:
-        """Values of mixed kinds: texts together by length, the rest one by one."""
-        values = listed(column)
+        """Values of mixed kinds: texts together by length, numbers together, the rest one by one."""
+        gaps = with_gaps(listed(column))
+        if gaps is not None:
+            times = _in_seconds(gaps[0], unit)
+            return times, self._outside(times, np.isnan(times))
+        values = [plain(value) for value in listed(column)]
         times = np.full(len(values), np.nan)
-        absent = np.zeros(len(values), np.bool_)
+        absent = np.fromiter(map(is_absent, values), np.bool_, len(values))
         by_length: dict[int, list[int]] = {}
-        for row, raw in enumerate(values):
-            value = plain(raw)
-            if is_absent(value):
-                absent[row] = True
-            elif not isinstance(value, str):
-                times[row] = self._single(value, unit)
-            elif len(value) <= _LONGEST and value.isascii():
+        others: list[int] = []
+        for row, value in enumerate(values):
+            if isinstance(value, str) and 0 < len(value) <= _LONGEST and value.isascii():
                 by_length.setdefault(len(value), []).append(row)
-        for width, group in by_length.items():
+            elif not isinstance(value, str):
+                others.append(row)
+        for group in by_length.values():
             rows = np.array(group, np.intp)
-            joined = "".join([plain(values[row]) for row in group]).encode()
-            found = np.full(len(rows), np.nan)
-            for left in self._matrix(np.frombuffer(joined, np.uint8).reshape(-1, width), found).tolist():
-                found[left] = self._single(plain(values[group[left]]), unit)
-            times[rows] = found
+            others += self._iso([values[row] for row in group], rows, times).tolist()
+        numeric: list[int] = []
+        for row in others:
+            times[row] = self._single(values[row])
+            if not isinstance(values[row], date):
+                numeric.append(row)
+        times[numeric] = _in_seconds(times[numeric], unit)
         return times, self._outside(times, absent)
 
-    def _single(self, value: Any, unit: Unit | None) -> float:
-        """Epoch seconds of a datetime, a date, a number or the text of one; NaN for anything else."""
+    def _iso(self, texts: Sequence[Any], rows: Rows, times: Floats) -> Rows:
+        """Fills *times* at *rows* from *texts* of one length; returns the rows that are not ISO 8601."""
+        try:
+            joined = "".join(texts).encode("ascii")
+        except UnicodeEncodeError:
+            return rows
+        found = np.full(len(rows), np.nan)
+        text = np.frombuffer(joined, np.uint8).reshape(len(rows), -1)
+        left = self._matrix(np.ascontiguousarray(text.T), found)
+        times[rows] = found
+        return rows[left]
+
+    def _single(self, value: Any) -> float:
+        """Epoch seconds of a datetime or date, or the number, still in its unit, that *value* is or has as its text.
+
+        NaN for anything else.
+        """
         if isinstance(value, date) and not isinstance(value, datetime):
             value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the zone is asked for below
         if isinstance(value, datetime):
@@ -109,30 +142,29 @@ class Times:
             seconds: float = (value - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1)
             return seconds
         try:
-            return float(_in_seconds(np.array([number(value)]), unit)[0])
+            return number(value)
         except (TypeError, ValueError, OverflowError):
             return np.nan
 
     def _matrix(self, text: _Bytes, times: Floats) -> Rows:
-        """Fills *times* from rows of ASCII of one length; returns the rows that are not ISO 8601."""
-        width = text.shape[1]
-        todo = np.arange(len(text))
-        for zone_width in (1, 0, 6, 5, 3, 4):
+        """Fills *times* from ASCII texts, one per column of *text*; returns which of them are not ISO 8601."""
+        width = len(text)
+        todo = np.arange(text.shape[1])
+        for zone_width in (1, 6, 0, 5, 3, 4):
             body = width - zone_width
             if body not in {10, 16, 19} and not 21 <= body <= 29:
                 continue
-            offset, fits = _zone(text[todo, body:])
-            seconds, valid = _local(text[todo, :body])
+            offset, fits = _zone(text[body:])
+            if not fits.any():
+                continue
+            seconds, valid = _local(text[:body])
             fits &= valid
-            rows = todo[fits]
             if zone_width == 0 and self._zone is not None:
-                whole = np.floor(seconds[fits]).astype(np.int64)
-                times[rows] = seconds[fits] - self._offset(whole)
-            else:
-                times[rows] = seconds[fits] - offset[fits]
-            todo = todo[~fits]
-            if not len(todo):
-                break
+                offset = self._offset(np.where(fits, np.floor(seconds), 0).astype(np.int64))
+            times[todo[fits]] = (seconds - offset)[fits]
+            if fits.all():
+                return todo[:0]
+            todo, text = todo[~fits], text[:, ~fits]
         return todo
 
     # --- the configured zone ---
@@ -166,14 +198,6 @@ class Times:
         return offset
 
 
-def _joined(column: Sequence[str | None]) -> bytes | None:
-    """All texts in one, if each is ASCII and none is absent."""
-    try:
-        return "".join(column).encode("ascii")  # type: ignore[arg-type]
-    except (TypeError, UnicodeEncodeError):
-        return None
-
-
 def _in_seconds(numbers: Floats, unit: Unit | None) -> Floats:
     if unit == "s":
         return numbers
@@ -186,63 +210,66 @@ def _in_seconds(numbers: Floats, unit: Unit | None) -> Floats:
     return guessed
 
 
-def _number(digits: _Bytes) -> tuple[_Whole, NDArray[np.bool_]]:
-    """The integers written in rows of ASCII digits, and which rows are digits only."""
-    values = digits - np.uint8(48)  # anything but a digit wraps to above 9
-    whole: _Whole = values @ (10 ** np.arange(digits.shape[1] - 1, -1, -1))
-    return whole, np.asarray((values <= 9).all(axis=1))
+def _number(letters: _Bytes) -> tuple[_Whole, _Mask]:
+    """The integers that columns of ASCII digits spell, and which columns are digits only."""
+    digits = letters - np.uint8(48)  # anything but a digit wraps to above 9
+    whole = digits[0].astype(np.int64)
+    for digit in digits[1:]:
+        whole *= 10
+        whole += digit
+    return whole, np.asarray(digits.max(axis=0) <= 9)
 
 
-def _zone(text: _Bytes) -> tuple[_Whole, NDArray[np.bool_]]:
-    """UTC offsets in seconds of rows that hold nothing, `Z`, ` UTC`, `+hh`, `+hhmm` or `+hh:mm`, and which do."""
-    offset = np.zeros(len(text), np.int64)
-    width = text.shape[1]
+def _zone(text: _Bytes) -> tuple[_Whole, _Mask]:
+    """UTC offsets in seconds of columns that hold nothing, `Z`, ` UTC`, `+hh`, `+hhmm` or `+hh:mm`, and which do."""
+    offset = np.zeros(text.shape[1], np.int64)
+    width = len(text)
     if width == 0:
-        return offset, np.ones(len(text), np.bool_)
+        return offset, np.ones(text.shape[1], np.bool_)
     if width == 1:
-        return offset, (text[:, 0] | 32) == ord("z")
+        return offset, (text[0] | 32) == ord("z")
     if width == 4:
-        return offset, (text == np.frombuffer(b" UTC", np.uint8)).all(axis=1)
-    hours, good = _number(text[:, 1:3])
-    good &= ((text[:, 0] == ord("+")) | (text[:, 0] == ord("-"))) & (hours < 24)
+        return offset, np.asarray((text == np.frombuffer(b" UTC", np.uint8)[:, None]).all(axis=0))
+    hours, good = _number(text[1:3])
+    good &= ((text[0] == ord("+")) | (text[0] == ord("-"))) & (hours < 24)
     minutes = offset
     if width > 3:
-        minutes, digits = _number(text[:, -2:])
+        minutes, digits = _number(text[-2:])
         good &= digits & (minutes < 60)
     if width == 6:
-        good &= text[:, 3] == ord(":")
-    return np.where(text[:, 0] == ord("-"), -1, 1) * (hours * 3600 + minutes * 60), good
+        good &= text[3] == ord(":")
+    return np.where(text[0] == ord("-"), -1, 1) * (hours * 3600 + minutes * 60), good
 
 
-def _local(text: _Bytes) -> tuple[Floats, NDArray[np.bool_]]:
-    """Seconds from 1970 by the wall clock of rows such as `2026-11-22 04:32:19,453`, and which rows are such."""
-    day, good = _days(text[:, :10])
+def _local(text: _Bytes) -> tuple[Floats, _Mask]:
+    """Seconds from 1970 by the wall clock of columns such as `2026-11-22 04:32:19,453`, and which are such."""
+    day, good = _days(text[:10])
     seconds: Floats = day * np.float64(86400.0)
-    width = text.shape[1]
+    width = len(text)
     if width > 10:
-        separator = text[:, 10] | 32
-        hours, hour_digits = _number(text[:, 11:13])
-        minutes, minute_digits = _number(text[:, 14:16])
-        good &= ((separator == ord("t")) | (separator == 32)) & (text[:, 13] == ord(":"))
+        separator = text[10] | 32
+        hours, hour_digits = _number(text[11:13])
+        minutes, minute_digits = _number(text[14:16])
+        good &= ((separator == ord("t")) | (separator == 32)) & (text[13] == ord(":"))
         good &= hour_digits & minute_digits & (hours < 24) & (minutes < 60)
         seconds += hours * 3600 + minutes * 60
     if width > 16:
-        second, digits = _number(text[:, 17:19])
-        good &= (text[:, 16] == ord(":")) & digits & (second <= 60)
+        second, digits = _number(text[17:19])
+        good &= (text[16] == ord(":")) & digits & (second <= 60)
         seconds += second
     if width > 19:
-        fraction, digits = _number(text[:, 20:])
-        good &= ((text[:, 19] == ord(".")) | (text[:, 19] == ord(","))) & digits
+        fraction, digits = _number(text[20:])
+        good &= ((text[19] == ord(".")) | (text[19] == ord(","))) & digits
         seconds += fraction / 10.0 ** (width - 20)
     return seconds, good
 
 
-def _days(text: _Bytes) -> tuple[_Whole, NDArray[np.bool_]]:
-    """Days from 1970-01-01 of rows `YYYY-MM-DD`, and which rows are dates."""
-    year, year_digits = _number(text[:, :4])
-    month, month_digits = _number(text[:, 5:7])
-    day, day_digits = _number(text[:, 8:10])
-    good = year_digits & month_digits & day_digits & (text[:, 4] == ord("-")) & (text[:, 7] == ord("-"))
+def _days(text: _Bytes) -> tuple[_Whole, _Mask]:
+    """Days from 1970-01-01 of columns `YYYY-MM-DD`, and which are dates."""
+    year, year_digits = _number(text[:4])
+    month, month_digits = _number(text[5:7])
+    day, day_digits = _number(text[8:10])
+    good = year_digits & month_digits & day_digits & (text[4] == ord("-")) & (text[7] == ord("-"))
     good &= (month >= 1) & (month <= 12) & (day >= 1) & (year >= 1)
     month = np.where(good, month, 1)
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))

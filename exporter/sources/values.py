@@ -114,10 +114,13 @@ def identify(column: Column) -> tuple[Sequence[str], Keys, dict[str, Rows]]:
         try:
             key = keys(column)
         except TypeError:  # a None among them
-            pass
-        else:
-            if len(column) and not (key[:, 0] == _EMPTY[0]).any():
-                return column, key, {}
+            column = Texts(text or "" for text in column)
+            key = keys(column)
+        missing = np.flatnonzero((key == _EMPTY).all(axis=1))
+        return column, key, {"missing_id": missing} if len(missing) else {}
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iu" and column.ndim == 1:
+        written = list(map(str, column.tolist()))
+        return written, keys(written), {}
     texts = [id_text(value) for value in listed(column)]
     faults = {
         "missing_id": np.array([row for row, text in enumerate(texts) if text == ""], np.intp),
@@ -148,14 +151,28 @@ def number(value: Any) -> float:
     raise TypeError("no number")
 
 
+def with_gaps(values: Sequence[Any]) -> tuple[Floats, NDArray[np.bool_]] | None:
+    """float64 of *values*, and which are None, if all others are floats or integers."""
+    if not {float, int, type(None)}.issuperset(map(type, values)):
+        return None
+    try:
+        return np.array(values, np.float64), np.array([value is None for value in values], np.bool_)
+    except OverflowError:
+        return None
+
+
 def numbers(column: Column, low: float, high: float) -> tuple[Floats, Rows]:
     """float64 of *column* (NaN where absent), and the rows that hold no finite number from *low* to *high*."""
     high = min(high, float_info.max)
     values = _converted(column)
+    gaps = with_gaps(listed(column)) if values is None else None
     if values is not None:
         inside = (values >= low) & (values <= high)
         if inside.all():
             return values, np.empty(0, np.intp)
+    elif gaps is not None:
+        values = gaps[0]
+        inside = (values >= low) & (values <= high) | gaps[1]
     else:
         values = np.full(len(column), np.nan)
         inside = np.zeros(len(column), np.bool_)

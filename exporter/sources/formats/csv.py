@@ -7,6 +7,8 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
 from exporter.contracts import Refusals
 from exporter.sources.records import Column, Records, Texts
 
@@ -71,7 +73,12 @@ class Csv:
 
     def _masked(self, block: bytes) -> bytes:
         """*block* of the same length, in which only the newlines between records are left."""
-        return self._pattern.sub(lambda cell: b'"' * len(cell[0]), block) if b'"' in block else block
+        text = np.frombuffer(block, np.uint8)
+        quotes = np.flatnonzero(text == ord('"'))
+        before = np.searchsorted(quotes, np.flatnonzero(text == ord("\n")))
+        if not len(quotes) % 2 and not (before % 2).any():
+            return block  # as many quotes open as close in every line
+        return self._pattern.sub(lambda cell: b'"' * len(cell[0]), block)
 
     def _records(self, block: bytes) -> Iterator[tuple[int, bytes]]:
         """Offset and bytes of each record, blank lines left out."""

@@ -87,8 +87,8 @@ class _Node:
             self.news = True
             self.kinds |= kinds
         if self.words is not None and str in kinds:
-            words = self.words.union(value for value in values if type(value) is str)
-            if self.kinds <= {str, _NONE} and 2 * len(words) <= max(len(values), 2 * len(self.words) + 2):
+            words = self.words.union(values) - {None} if self.kinds <= {str, _NONE} else set()
+            if words and 2 * len(words) <= max(len(values), 2 * len(self.words) + 2):
                 self.news |= words != self.words
                 self.words = words if len(words) <= _WORDS and all(map(_is_word, words)) else None
             else:

@@ -391,3 +391,11 @@ def test_taking_rows_keeps_the_kind_of_a_column():
     assert isinstance(take(np.zeros(3).view(Instants), rows), Instants)
     assert list(take(Words(np.array([0, 1, 1]), ("x", "y")), rows)) == ["y", "x"]
     assert take([1, 2, 3], rows) == [3, 1]
+
+
+def test_a_lone_surrogate_beside_a_missing_id():
+    """Two oddities in one column are judged each for itself."""
+    texts, key, faults = identify(Texts(["\ud800", None]))
+    assert key[0].tolist() == keys(["\ud800"])[0].tolist()
+    assert {reason: rows.tolist() for reason, rows in faults.items()} == {"missing_id": [1]}
+    assert len(texts) == 2
