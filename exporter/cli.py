@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from exporter import __version__
 from exporter.errors import ConfigError, ExporterError
@@ -62,25 +63,26 @@ def _run(arguments: Sequence[str] | None) -> int:
         return OK
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes no flag for the one that it begins like: another one may begin like it tomorrow."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(allow_abbrev=False, **words)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="model-exporter",
         description="Joins a model's predictions with their late labels and tells Prometheus how good the model is.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     version = f"model-exporter {__version__}"
     parser.add_argument("--version", action="version", version=version, help="print the version, and end")
     _serving(parser)
     _logging(parser)
     parser.set_defaults(command=_serve)
-    commands = parser.add_subparsers(
-        title="commands",
-        metavar="[COMMAND]",
-        description="without one, it serves",
-        parser_class=partial(argparse.ArgumentParser, allow_abbrev=False),
-    )
+    commands = parser.add_subparsers(title="commands", metavar="[COMMAND]", description="without one, it serves")
 
     check = commands.add_parser("check", help="say all that is wrong with a config, and what it will expose")
     check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the config; default model-exporter.yml")

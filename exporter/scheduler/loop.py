@@ -185,7 +185,6 @@ class Scheduler:
             touched = {model for model in idle if idle[model] != self._idle.get(model)}
             late = self.pipeline.count(deliveries, idle, touched)
             self._idle = idle
-            self._changed = True
             for feed in self.feeds:
                 if feed.key in late:
                     self._refuse(feed, late[feed.key])
@@ -197,6 +196,7 @@ class Scheduler:
         if self.pipeline.unsaved:
             begun = self._clock.monotonic()
             self.pipeline.save()
+            self._changed = True
             self._telemetry.committed(self._clock.monotonic() - begun, self.pipeline.state.size)
         for report in self._counted:
             self._note(report)
