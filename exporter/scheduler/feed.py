@@ -17,7 +17,7 @@ from exporter.telemetry import SourceTelemetry
 
 log = logging.getLogger(__name__)
 
-AHEAD = 1 << 16
+AHEAD = 1 << 17
 """How many rows a source may be ahead of what is saved."""
 LEAST = AHEAD >> 6
 """Rows that a poll counts for at least: polls without rows must not pile up either while the disk is full."""

@@ -22,6 +22,8 @@ STUCK_FACTOR = 2.0
 HEALTH_BOUND = 600.0
 SILENT_BOUND = 60.0
 COMPLAIN_EVERY = 60.0
+GRACE = 0.3
+"""Seconds that the end waits for polls that are under way: what they bring would be dropped anyway."""
 
 
 class Scheduler:
@@ -73,14 +75,15 @@ class Scheduler:
     def stop(self, timeout: float = 3.0) -> bool:
         """End all threads; what was handed over is still counted and saved.  Returns whether the cycle has ended.
 
-        A poll that does not return in time is left behind: what it brings is dropped, and read again by the next.
+        A poll that does not return soon is left behind: what it brings is dropped, and read again by the next.
         """
-        end = self._clock.monotonic() + timeout
         self._stop.set()
         self.inbox.wake()
         if self._cycle is None:
             return True
-        for thread in (self._cycle, *self._threads):
+        self._cycle.join(timeout)
+        end = self._clock.monotonic() + min(timeout, GRACE)
+        for thread in self._threads:
             thread.join(max(0.0, end - self._clock.monotonic()))
         return not self._cycle.is_alive()
 
