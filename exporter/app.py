@@ -32,8 +32,9 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.0005
 """Seconds until a thread that computes lets another have the interpreter: a scrape waits behind no batch."""
 
+RELOAD_WITHIN = 3.0
 STOP_WITHIN, SERVER_STOP_WITHIN = 2.5, 1.0
-"""Seconds; supervisors grow impatient after five."""
+"""Seconds that parts get to end; supervisors grow impatient after five."""
 
 ANNOUNCE_AFTER = 10.0
 """Seconds after which it is said where to look even if the backlog is still being read."""
@@ -178,7 +179,7 @@ class App:
             for stream in _streams(model):
                 source(stream, model, self.clock).close()
         try:
-            if not self.scheduler.stop() or self.scheduler.pipeline.unsaved:
+            if not self.scheduler.stop(RELOAD_WITHIN) or self.scheduler.pipeline.unsaved:
                 raise StateError("what was counted is not saved yet; ask again when it is (the log tells)")
             old = {feed.key: feed for feed in self.scheduler.feeds}
             try:
