@@ -49,8 +49,9 @@ class Values:
 
     def one(self, name: str, **labels: str) -> float:
         """The only one."""
-        (value,) = self.of(name, **labels)
-        return value
+        values = self.of(name, **labels)
+        assert len(values) == 1, f"{len(values)} of {name} with {labels}"
+        return values[0]
 
     def net(self, name: str, **labels: str) -> float:
         """A counter less what corrected labels took back from it."""
@@ -137,7 +138,7 @@ class Exporter:
             last[:] = [self.values()]
             try:
                 return bool(condition(last[0]))
-            except (AssertionError, ValueError):  # a series is not there yet
+            except AssertionError:  # a series is not there yet
                 return False
 
         wait_for(holds, seconds, "values")

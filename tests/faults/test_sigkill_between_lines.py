@@ -62,6 +62,7 @@ def test_sigkill_between_lines(tmp_path):
             )  # so the first is counted
         )
 
+        assert not [line for line in exporter.said() if line["level"] == "error"]
         assert_expected(values)
         read = values.sum("model_exporter_source_rows_total")
         everything = EXPECTED["prediction_rows"] + EXPECTED["label_rows"]
