@@ -159,6 +159,7 @@ class App:
             else:
                 self.telemetry.config_refused()
                 log.error("the config was not reloaded; the old one runs on", extra={"faults": problem})
+            self.scheduler.show_soon()
             return problem
 
     def _try_to_reload(self) -> str | None:

@@ -30,9 +30,11 @@ MODEL = """
     predictions:
       files: {{path: {folder}/{name}-predictions.jsonl}}
       fields: {{id: id, time: t, predicted: p, version: v}}
+      interval: 1s
     labels:
       {labels}
       fields: {{id: id, time: t, actual: y}}
+      interval: 1s
     windows: [{windows}]
 """
 
