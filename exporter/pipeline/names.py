@@ -30,7 +30,8 @@ class Vocabulary:
             self.code(name)
 
     def code(self, name: str) -> int:
-        """The code of *name*, a new one if there is room."""
+        """The code of *name*, a new one if there is room; lone surrogates, which no file can hold, become `?`."""
+        name = name.encode(errors="replace").decode()
         code = self._codes.get(name)
         if code is not None:
             return code

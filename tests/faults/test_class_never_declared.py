@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from exporter.contracts import Status
 from exporter.pipeline import Pipeline
 from exporter.state import State
@@ -43,8 +41,8 @@ def test_a_class_is_learned_at_zero():
     """Where nothing is declared, a class seen later has all its counters at 0 for one scrape."""
     pipeline = Pipeline(config(model(classes=(), max_classes=4)), State(None))
     pipeline.absorb([predictions(P(1)), labels(L(1))])
-    pipeline.exposition.ready = True
     shown(pipeline)
+    pipeline.exposition.ready = True
     pipeline.absorb([predictions(P(2, predicted="new")), labels(L(2, actual="new"))])
     at = sample("model_predictions_total", predicted="new")
     snapshot = pipeline.snapshot(0.0, OWN, Status())
@@ -55,8 +53,7 @@ def test_a_class_is_learned_at_zero():
     assert samples(shown(pipeline))[at] == 1
 
 
-@pytest.mark.parametrize("role", ["predictions", "labels"])
-def test_an_odd_class_is_a_class(role):
+def test_an_odd_class_is_a_class():
     """Empty, quoted, newlined or overlong class names are counted and shown as clean texts."""
     pipeline = Pipeline(config(model(classes=(), max_classes=8)), State(None))
     odd = ["", '"', "a\nb", "x" * 2**20, "\ud800"]
