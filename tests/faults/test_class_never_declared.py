@@ -29,7 +29,9 @@ def test_a_binary_model_has_two_classes():
     """With the positive class alone declared, the first other one is the negative; a third is refused."""
     pipeline = Pipeline(config(model(task="binary", positive="fraud", classes=())), State(None))
     pipeline.absorb([predictions(P(1, predicted="ok"), P(2, predicted="fraud")), labels(L(1, actual="ok"))])
-    refused = pipeline.absorb([predictions(P(3, predicted="maybe"), P(4, predicted="ok")), labels(L(2, actual="maybe"))])
+    refused = pipeline.absorb(
+        [predictions(P(3, predicted="maybe"), P(4, predicted="ok")), labels(L(2, actual="maybe"))]
+    )
     assert [refused["m", role].counts for role in ("predictions", "labels")] == [{"unknown_class": 1}] * 2
     found = samples(shown(pipeline))
     assert found[sample("model_predictions_total", predicted="ok")] == 2

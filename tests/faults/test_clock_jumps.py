@@ -60,7 +60,9 @@ def test_leaps_to_and_fro_keep_the_sums(pipeline):
         ids = [(turn, one) for one in range(10)]
         times = rng.choice([0.0, 1e3, 1e6, 1.7e9], 10) + rng.uniform(0, 100, 10)
         rows = list(zip(ids, times.tolist(), strict=True))
-        pipeline.absorb([predictions(*(P(one, time) for one, time in rows)), labels(*(L(one, time) for one, time in rows))])
+        pipeline.absorb(
+            [predictions(*(P(one, time) for one, time in rows)), labels(*(L(one, time) for one, time in rows))]
+        )
         found = samples(shown(pipeline))
         assert all(value >= 0 for value in found.values())
     assert found[sample("model_labelled_predictions_total", correct="true")] == 300

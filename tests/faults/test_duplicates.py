@@ -8,7 +8,7 @@ from tests.ledgers import L, P, config, labels, of_model, predictions, sample, s
 
 
 def test_repeated_rows_are_counted_once_and_told():
-    """Predictions and labels that come three times, in one poll and in later ones, have no effect but on their count."""
+    """Predictions and labels that come three times, in one poll and in later ones, only count as repeated."""
     once, thrice = Pipeline(config(), State(None)), Pipeline(config(), State(None))
     made, told = [P(one, 1.0) for one in range(20)], [L(one, 2.0, "ab"[one % 2]) for one in range(20)]
     once.absorb([predictions(*made), labels(*told)])

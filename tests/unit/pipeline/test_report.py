@@ -62,6 +62,6 @@ def test_versions_of_a_model_column_carry_its_name():
     """Several models of one log are told apart; the entry's own name, which rows without one have, is not repeated."""
     pipeline = Pipeline(config(), State(None))
     pipeline.absorb(
-        [predictions(P(1, version="7"), P(2, model="n", version="7"), P(3, model="m", version="8"), P(4, version=None))]
+        [predictions(P(1, version="7"), P(2, model="n", version="7"), P(3, version="8"), P(4, version=None))]
     )
     assert {version.version for version in status(pipeline).versions} == {"7", "n / 7", "8", "unknown"}
