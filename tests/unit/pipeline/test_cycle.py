@@ -160,6 +160,24 @@ def test_predictions_expire_by_event_time(state):
     assert (result(pipeline, "expired"), found[sample("model_pending_predictions")]) == (1, 2)
 
 
+def test_a_restart_keeps_the_watermark(tmp_path):
+    """Rows that come after a restart are as old as they would have been without it."""
+    setting = config(model(horizon=360.0))
+    first = [predictions(P(1, 5000.0)), labels(L(1, 5000.0))]
+    old = [predictions(P(2, 100.0), P(3, 4900.0))]
+    undisturbed = Pipeline(setting, State(None))
+    state = State(tmp_path)
+    Pipeline(setting, state).absorb(first)
+    state.close()
+    state = State(tmp_path)
+    restarted = Pipeline(setting, state)
+    undisturbed.absorb(first)
+    for pipeline in (undisturbed, restarted):
+        pipeline.absorb(old)
+        assert (result(pipeline, "expired"), samples(shown(pipeline))[sample("model_pending_predictions")]) == (0, 1)
+    state.close()
+
+
 def test_a_silent_stream_holds_time_back_until_it_is_idle(state):
     """The watermark is that of the slower stream, unless that one has nothing more to say."""
     pipeline = Pipeline(config(model(horizon=360.0)), state)
