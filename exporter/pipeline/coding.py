@@ -132,7 +132,7 @@ class Codebook:
         known = {m * self.max_versions + v: code for code, (m, v) in enumerate(self.groups)}
         table = np.full(len(self.models.names) * self.max_versions, ABSENT, np.int32)
         table[list(known)] = list(known.values())
-        for new in np.unique(pair[table[pair] == ABSENT]).tolist():
+        for new in sorted(set(pair[table[pair] == ABSENT].tolist())):
             table[new] = len(self.groups)
             self.groups.append(divmod(new, self.max_versions))
         codes: Codes = table[pair]

@@ -52,7 +52,7 @@ class Vocabulary:
             table = grown
         out = table[column.codes]
         if (out == ABSENT - 1).any():
-            for code in np.unique(column.codes[out == ABSENT - 1]).tolist():
+            for code in sorted(set(column.codes[out == ABSENT - 1].tolist())):
                 table[code] = self.code(column.names[code])
             out = table[column.codes]
         self._translations = {id(column.names): (column.names, table)} | self._few()
