@@ -157,9 +157,9 @@ class Scripted:
     def __init__(self, config: Any, mapper: Any, **words: Any) -> None: ...
 
     def poll(self, cursor: Any, deadline: Any) -> Poll:
+        Scripted.polls += 1
         assert Scripted.at_once.acquire(blocking=False), "two polls of one source at once"
         try:
-            Scripted.polls += 1
             return Scripted.answer(cursor)
         finally:
             Scripted.at_once.release()

@@ -291,6 +291,31 @@ def test_a_reload_does_not_poll_a_stuck_source_twice(monkeypatch, tmp_path):
         exporter.ready()
 
 
+def test_a_reload_does_not_bring_stale_gauges_back(monkeypatch, tmp_path):
+    """A source that was silent before a reload is as silent after it."""
+    gone = threading.Event()
+
+    def answer(cursor):
+        if gone.is_set():
+            raise SourceUnavailable("nothing there")
+        return Poll(None, cursor)
+
+    script(monkeypatch, answer)
+    predict(tmp_path, 1)
+    gauge = "model_window_labelled_predictions"
+    with running(monkeypatch, tmp_path, config(tmp_path, labels="scripted: {}"), lifecycle=True) as exporter:
+        exporter.ready()
+        exporter.once(lambda v: v.of(gauge))
+        gone.set()
+        exporter.leaps.ahead = 61
+        exporter.once(lambda v: not v.of(gauge))
+        rewrite(tmp_path, config(tmp_path, labels="scripted: {}", windows="last 5"))
+        exporter.get("/-/reload", "POST")
+        predict(tmp_path, 2)
+        values = exporter.once(lambda v: v.one("model_exporter_source_rows_total", role="predictions") == 2)
+        assert values.of(gauge) == []
+
+
 def test_what_a_reload_raises_unforeseen_ends_nothing(monkeypatch, tmp_path):
     """It is told as a fault of the reload, and the old config runs on."""
     with running(monkeypatch, tmp_path, config(tmp_path), lifecycle=True) as exporter:
