@@ -114,6 +114,7 @@ class App:
         """Run all parts while the context lasts; at its end what was read is counted and saved."""
         server = Server(Routes(self._site()), self.options.address)
         try:
+            self.scheduler.cycle()  # so that the very first scrape finds a snapshot
             server.start()
         except BaseException:
             self.state.close()

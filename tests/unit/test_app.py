@@ -62,6 +62,15 @@ def test_a_restart_goes_on_and_shows_no_counter_at_zero(monkeypatch, tmp_path):
         assert exporter.values().one("model_labelled_predictions_total", correct="true") == 2
 
 
+def test_the_very_first_scrape_is_answered(tmp_path):
+    """There is a snapshot, with what was saved, before there is a port."""
+    rewrite(tmp_path, config(tmp_path))
+    app = App(Options(config=tmp_path / "model-exporter.yml", state=None, address="127.0.0.1:0"))
+    with app.serving():
+        assert b'model_joins_total{model="m",result="matched"} 0' in app.snapshot.text
+        assert b"model_exporter_source_up" in app.snapshot.text
+
+
 def test_a_row_with_its_label_is_a_starting_total_too(monkeypatch, tmp_path):
     """A model with a single source is ready by its first poll; nothing of that poll is shown at 0."""
     predict(tmp_path, 1)
