@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
 import urllib.error
@@ -17,6 +18,7 @@ import pytest
 
 from exporter import plugins
 from exporter.app import App, Options
+from exporter.cli import main
 from exporter.contracts import Clock, Poll
 from exporter.scheduler import Feed, feed, loop
 from tests.running import Values, wait_for
@@ -173,3 +175,15 @@ def script(monkeypatch: pytest.MonkeyPatch, answer: Callable[[Any], Poll]) -> ty
     for name, value in (("answer", staticmethod(answer)), ("polls", 0), ("at_once", threading.Lock())):
         monkeypatch.setattr(Scripted, name, value, raising=False)
     return Scripted
+
+
+def command(*words: str) -> int:
+    """The exit code of a command line; the root logger is afterwards as it was before."""
+    root, ours = logging.getLogger(), logging.getLogger("exporter")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    try:
+        return main(words)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])

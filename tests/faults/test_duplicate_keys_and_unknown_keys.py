@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.cli import main
-from tests.apps import config
+from tests.apps import command, config
 
 
 def faulty(folder):
@@ -25,7 +24,7 @@ def test_duplicate_keys_and_unknown_keys(tmp_path, capsys):
     }
     said = []
     for words in (["--config.file", str(file), "--state.path", str(tmp_path / "state")], ["check", str(file)]):
-        assert main(words) == 3
+        assert command(*words) == 3
         said.append(capsys.readouterr().err)
     assert said[0] == said[1]
     faults = said[0].splitlines()

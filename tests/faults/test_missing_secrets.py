@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.cli import main
-from tests.apps import config, running
+from tests.apps import command, config, running
 
 SOURCE = "sql: {{url: !env {variable}, table: labels, cursor: at}}"
 
@@ -21,7 +20,7 @@ def test_missing_secrets_at_start(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("LABELS_DB", raising=False)
     file = tmp_path / "model-exporter.yml"
     file.write_text(text(tmp_path))
-    assert main(["--config.file", str(file), "--state.path", str(tmp_path / "state")]) == 3
+    assert command("--config.file", str(file), "--state.path", str(tmp_path / "state")) == 3
     said = capsys.readouterr().err
     assert f"{file}:10:" in said
     assert "LABELS_DB" in said

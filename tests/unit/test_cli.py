@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import subprocess
@@ -12,20 +11,9 @@ import pytest
 
 from exporter import __version__, catalogue, demo
 from exporter.app import App
-from exporter.cli import main
 from exporter.state import State
-from tests.apps import config
+from tests.apps import command, config
 from tests.running import ROOT
-
-
-@pytest.fixture(autouse=True)
-def own_logging():
-    """What `main` says to the root logger ends with the test."""
-    root, ours = logging.getLogger(), logging.getLogger("exporter")
-    before = root.handlers[:], root.level, ours.level
-    yield
-    root.handlers[:], root.level = before[0], before[1]
-    ours.setLevel(before[2])
 
 
 @pytest.fixture
@@ -38,7 +26,7 @@ def file(tmp_path):
 def ended(capsys, *words):
     """Exit code, output and errors of a command that ends by itself, also by argparse."""
     try:
-        code = main(words)
+        code = command(*words)
     except SystemExit as end:
         code = end.code
     said = capsys.readouterr()
@@ -107,9 +95,9 @@ def test_a_port_in_use_is_code_1_with_advice(capsys, file, tmp_path):
 
 def run(*words, **options):
     """Exit code, output and errors of a process of its own."""
-    command = [sys.executable, "-m", "exporter", *words]
+    line = [sys.executable, "-m", "exporter", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=False, **options)
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=20, check=False, **options)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -141,9 +129,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(words):
     """Output into a pipe that nobody reads any more ends quietly."""
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "exporter", *words]
+    line = [sys.executable, "-m", "exporter", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, stdout=write, stderr=subprocess.PIPE, timeout=20, check=False)
+    done = subprocess.run(line, env=environment, stdout=write, stderr=subprocess.PIPE, timeout=20, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -158,7 +146,7 @@ def test_flags_reach_the_exporter(monkeypatch, tmp_path, file, words, state):
     seen = []
     monkeypatch.setattr(App, "run", lambda self: seen.append(self) or 0)
     flags = ["--config.file", str(file), "--web.listen-address", ":1", "--web.telemetry-path", "/m"]
-    assert main([*flags, "--web.enable-lifecycle", *words]) == 0
+    assert command(*flags, "--web.enable-lifecycle", *words) == 0
     (app,) = seen
     app.state.close()
     options = app.options
