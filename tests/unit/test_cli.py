@@ -44,8 +44,8 @@ def test_help_shows_what_there_is(capsys):
     assert code == 0
     for word in ("check", "demo", "metrics", "model-exporter demo", "exit codes:", "SIGHUP", "--state.path", "9884"):
         assert word in out
-    for command, word in (("check", "--read N"), ("demo", "FOLDER"), ("metrics", "markdown")):
-        code, out, _ = ended(capsys, command, "--help")
+    for name, word in (("check", "--read N"), ("demo", "FOLDER"), ("metrics", "markdown")):
+        code, out, _ = ended(capsys, name, "--help")
         assert (code, word in out) == (0, True)
 
 
