@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -77,7 +78,8 @@ class App:
         self.snapshot: Snapshot | None = None
         self.reloaded = ReloadState(at=self.clock.wall())
         self._reload_lock = threading.Lock()
-        self._wake = threading.Event()
+        # Signal handlers put into it: unlike an Event, it may be used again while it is being used.
+        self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ending = False
         self._statuses: dict[str, tuple[int, ModelStatus]] = {}
         self._dropped: dict[str, int] = {}
@@ -100,7 +102,7 @@ class App:
         """Serve until SIGTERM or SIGINT; returns the exit code.  Raises ListenError.  For the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.end())
-        signal.signal(signal.SIGHUP, lambda *_: self._wake.set())
+        signal.signal(signal.SIGHUP, lambda *_: self._asked.put("reload"))
         sys.setswitchinterval(SWITCH_INTERVAL)
         with self.serving() as server:
             fields = {"port": server.port, "version": __version__, "models": len(self.config.models)}
@@ -135,17 +137,25 @@ class App:
         announce_by = self.clock.monotonic() + ANNOUNCE_AFTER
         announced = False
         while not self._ending:
-            asked = self._wake.wait(None if announced else 0.05)
-            self._wake.clear()
+            asked = self._wait(None if announced else 0.05)
             if not announced and (self.scheduler.ready() is None or self.clock.monotonic() >= announce_by):
                 self.options.announce(port)
                 announced = True
             if asked and not self._ending:
                 self.reload()
 
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait until something is asked for; however often it was, it is one reload."""
+        with contextlib.suppress(queue.Empty):
+            self._asked.get(timeout=timeout)
+            while not self._asked.empty():
+                self._asked.get_nowait()
+            return True
+        return False
+
     def end(self) -> None:
         self._ending = True
-        self._wake.set()
+        self._asked.put("end")
 
     def reload(self) -> str | None:
         """Read the config again and run on with it; with a faulty one, run on with the old.  Returns the faults."""
