@@ -243,12 +243,14 @@ class App:
 
     def _publish(self, scheduler: Scheduler) -> None:
         pipeline = scheduler.pipeline
+        pipeline.show(scheduler.stale())
+        self.telemetry.shown(pipeline.exposition.series)
         for reason, count in pipeline.exposition.dropped.items():
             self.telemetry.series_dropped(reason, count - self._dropped.get(reason, 0))
             self._dropped[reason] = count
         status = Status(models=self._models(pipeline), sources=scheduler.sources())
         own = (self.telemetry.render(), self.telemetry.render_openmetrics())
-        snapshot = pipeline.snapshot(self.clock.wall(), own, status, scheduler.stale())
+        snapshot = pipeline.exposition.render(self.clock.wall(), own, status)
         self.encodings.prepare(snapshot)
         self.snapshot = snapshot
 

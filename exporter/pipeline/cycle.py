@@ -118,7 +118,12 @@ class Pipeline:
             self._unsaved = {}
 
     def snapshot(self, now: float, own: tuple[bytes, bytes], status: Status, stale: Collection[str] = ()) -> Snapshot:
-        """Render everything that is durable; window gauges of *stale* models are left out.
+        """Render everything that is durable; window gauges of *stale* models are left out."""
+        self.show(stale)
+        return self.exposition.render(now, own, status)
+
+    def show(self, stale: Collection[str] = ()) -> None:
+        """Bring the exposition up to date, as far as it is durable.
 
         Counts that wait for the disk are not shown: after a kill they would fall back, and Prometheus would take that
         for a reset and count everything again.
@@ -127,14 +132,13 @@ class Pipeline:
             for name in stale:
                 self.exposition.hide(name, WINDOWED)
                 self._shown.pop(name, None)
-            return self.exposition.render(now, own, status)
+            return
         grown = {owner[0] for owner in self.exposition.grow_up()}
         for name, ledger in self.ledgers.items():
             shown = (ledger.revision, name in stale)
             if name in grown or self._shown.get(name) != shown:
                 self._show(ledger, () if name in stale else ledger.windows)
                 self._shown[name] = shown
-        return self.exposition.render(now, own, status)
 
     def _show(self, ledger: Ledger, windows: Sequence[WindowSpec]) -> None:
         blocks = report.blocks(ledger, ledger.alive(), windows)
