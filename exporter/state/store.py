@@ -149,9 +149,10 @@ class State:
 
     def _open(self, path: Path) -> None:
         self._database = _connect(str(path / "state.sqlite"))
+        self._database.execute("PRAGMA page_size = 16384")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = FULL")
-        self._database.execute("PRAGMA wal_autocheckpoint = 8000")  # a third less work than at 1000 pages
+        self._database.execute("PRAGMA wal_autocheckpoint = 2000")  # 32 MiB: a third less work than at 4 MiB
         version = self._database.execute("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise StateVersion(
