@@ -105,7 +105,8 @@ class Tree:
 
     def _settle(self) -> list[Ending]:
         """The ends of workers whose record is there, or will never be."""
-        self._credit += self._kills.risen()
+        fresh = self._kills.risen()
+        self._credit += fresh
         now, told, waiting = self._clock.monotonic(), [], []
         for ended in self._ended:
             how, again = ended.member.exit()
@@ -120,8 +121,8 @@ class Tree:
             elif ended.worker or (one.kind == "crash" and one.reason != "exit"):
                 told.append(one)
         self._ended = waiting
-        if not waiting:
-            self._credit = 0  # whoever it was that was killed, it was none of this tree
+        if not waiting:  # a kill whose victim is not seen to end by the next look was of none of this tree
+            self._credit = min(self._credit, fresh)
         return told
 
     def _refresh(self) -> None:
