@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from exporter import __version__, plugins
 from exporter.config.masked import masked
 from exporter.config.schema import Config, ModelConfig, Stream, load
-from exporter.contracts import Clock, ModelStatus, Snapshot, Source, Status
-from exporter.errors import ConfigError, ExporterError
+from exporter.contracts import Clock, Cursor, ModelStatus, Snapshot, Source, Status
+from exporter.errors import ConfigError, ExporterError, StateError
 from exporter.pipeline import Pipeline, report
-from exporter.scheduler import Feed, Scheduler
+from exporter.scheduler import Feed, Key, Scheduler
 from exporter.sources.mapping import Mapper
 from exporter.state import State
 from exporter.telemetry import Telemetry
@@ -31,6 +32,13 @@ log = logging.getLogger(__name__)
 SWITCH_INTERVAL = 0.0005
 """Seconds until a thread that computes lets another have the interpreter: a scrape waits behind no batch."""
 
+RELOAD_WITHIN = 3.0
+STOP_WITHIN, SERVER_STOP_WITHIN = 2.5, 1.0
+"""Seconds that parts get to end; supervisors grow impatient after five."""
+
+ANNOUNCE_AFTER = 10.0
+"""Seconds after which it is said where to look even if the backlog is still being read."""
+
 DOCUMENTATION = "https://github.com/model-exporter/model-exporter#readme"
 
 
@@ -43,8 +51,8 @@ class Options:
     address: str = ":9884"
     telemetry_path: str = "/metrics"
     lifecycle: bool = False
-    announce: Callable[[int], None] = field(default=lambda port: None)
-    """Called with the port once it is listened on."""
+    announce: Callable[[int], None] = field(default=lambda port: None)  # noqa: ARG005 - its name tells callers
+    """Called with the port once there is something to see on it."""
 
 
 def source(stream: Stream, model: ModelConfig, clock: Clock, *, keep_ids: bool = False) -> Source:
@@ -65,12 +73,6 @@ class App:
         self.clock = clock or Clock()
         self.telemetry = Telemetry(__version__, ("limit", "duplicate"), self.clock)
         self.config = load(options.config)
-        self.state = State(options.state)
-        if self.state.damaged:
-            self.telemetry.state_was_corrupt()
-            log.error("the state was damaged and is begun anew", extra={"kept_in": str(self.state.damaged)})
-        if options.state is None:
-            log.warning("the state is kept in memory: a restart reads every source from its beginning again")
         self.encodings = Encodings(self.clock)
         self.snapshot: Snapshot | None = None
         self.reloaded = ReloadState(at=self.clock.wall())
@@ -79,33 +81,66 @@ class App:
         self._ending = False
         self._statuses: dict[str, tuple[int, ModelStatus]] = {}
         self._dropped: dict[str, int] = {}
-        self.scheduler = self._build(self.config)
+        self.state = State(options.state)
+        try:
+            if self.state.damaged:
+                self.telemetry.state_was_corrupt()
+                log.error("the state was damaged and is begun anew", extra={"kept_in": str(self.state.damaged)})
+            if options.state is None:
+                log.warning("the state is kept in memory: a restart reads every source from its beginning again")
+            self.scheduler = self._build(self.config, {})
+        except BaseException:
+            self.state.close()
+            raise
         self.telemetry.config_loaded()
 
     # --- life ------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; returns the exit code."""
-        sys.setswitchinterval(SWITCH_INTERVAL)
-
-        server = Server(Routes(self._site()), self.options.address)
-        server.start()
-        self.options.announce(server.port)
-        log.info("listening", extra={"port": server.port, "version": __version__, "models": len(self.config.models)})
+        """Serve until SIGTERM or SIGINT; returns the exit code.  Raises ListenError.  For the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.end())
         signal.signal(signal.SIGHUP, lambda *_: self._wake.set())
-        self.scheduler.start()
-        while not self._ending:
-            self._wake.wait()
-            self._wake.clear()
-            if not self._ending:
-                self.reload()
-        log.info("stopping")
-        server.stop()
-        self.scheduler.stop()
-        self.state.close()
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        with self.serving() as server:
+            fields = {"port": server.port, "version": __version__, "models": len(self.config.models)}
+            log.info("listening", extra=fields)
+            self._attend(server.port)
+            log.info("stopping")
         return 0
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[Server]:
+        """Run all parts while the context lasts; at its end what was read is counted and saved."""
+        server = Server(Routes(self._site()), self.options.address)
+        try:
+            server.start()
+        except BaseException:
+            self.state.close()
+            raise
+        self.scheduler.start()
+        try:
+            yield server
+        finally:
+            self._ending = True
+            with self._reload_lock:  # a reload that is under way would start what is stopped here
+                ended = self.scheduler.stop(STOP_WITHIN)
+            server.stop(SERVER_STOP_WITHIN)
+            if ended:  # else its last commit is whole, and the next start goes on from there
+                self.state.close()
+
+    def _attend(self, port: int) -> None:
+        """Reload when asked, until the end; announce as soon as there is something to see."""
+        announce_by = self.clock.monotonic() + ANNOUNCE_AFTER
+        announced = False
+        while not self._ending:
+            asked = self._wake.wait(None if announced else 0.05)
+            self._wake.clear()
+            if not announced and (self.scheduler.ready() is None or self.clock.monotonic() >= announce_by):
+                self.options.announce(port)
+                announced = True
+            if asked and not self._ending:
+                self.reload()
 
     def end(self) -> None:
         self._ending = True
@@ -114,76 +149,94 @@ class App:
     def reload(self) -> str | None:
         """Read the config again and run on with it; with a faulty one, run on with the old.  Returns the faults."""
         with self._reload_lock:
-            try:
-                new = load(self.options.config)
-                if new != self.config:
-                    self._swap(new)
-            except ExporterError as error:
+            if self._ending:
+                return "The exporter is being stopped."
+            problem = self._try_to_reload()
+            self.reloaded = ReloadState(at=self.clock.wall(), problem=problem)
+            if problem is None:
+                self.telemetry.config_loaded()
+                log.info("the config was reloaded")
+            else:
                 self.telemetry.config_refused()
-                self.reloaded = ReloadState(at=self.clock.wall(), problem=str(error))
-                log.error("the config was not reloaded; the old one runs on", extra={"faults": str(error)})  # noqa: TRY400
-                return str(error)
-            self.telemetry.config_loaded()
-            self.reloaded = ReloadState(at=self.clock.wall())
-            log.info("the config was reloaded")
-            return None
+                log.error("the config was not reloaded; the old one runs on", extra={"faults": problem})
+            return problem
+
+    def _try_to_reload(self) -> str | None:
+        try:
+            new = load(self.options.config)
+            if new != self.config:
+                self._swap(new)
+        except ExporterError as error:
+            return str(error)
+        except Exception as error:  # whatever a new config brings to light, the old one runs on
+            log.exception("a reload failed in an unforeseen way")
+            return f"unforeseen {type(error).__name__}; the log says where"
+        return None
 
     def _swap(self, config: Config) -> None:
         """Stop counting for a moment, and go on with *config*; with the old one if that cannot be built."""
-        old = self.config
-        for name, model in config.models.items():
+        for model in config.models.values():
             for stream in _streams(model):
                 source(stream, model, self.clock).close()
-                log.debug("source can be built", extra={"model": name, "role": stream.mapping.role})
-        self.scheduler.stop()
         try:
-            self.scheduler.pipeline.save()
-            self.scheduler = self._build(config)
-            self.config = config
-        except ExporterError:
-            self.scheduler = self._build(old)
-            raise
+            if not self.scheduler.stop(RELOAD_WITHIN) or self.scheduler.pipeline.unsaved:
+                raise StateError("what was counted is not saved yet; ask again when it is (the log tells)")
+            old = {feed.key: feed for feed in self.scheduler.feeds}
+            try:
+                self.scheduler = self._build(config, old)
+                self.config = config
+            except Exception:
+                self.scheduler = self._build(self.config, old)
+                raise
         finally:
             self.scheduler.start()
-        gone = {(name, role) for name, model in old.models.items() for role in _roles(model)}
-        for key in gone - {(name, role) for name, model in config.models.items() for role in _roles(model)}:
-            self.telemetry.remove_source(*key)
 
-    def _build(self, config: Config) -> Scheduler:
+    def _build(self, config: Config, before: dict[Key, Feed]) -> Scheduler:
+        """All parts of *config*; feeds whose source stays the same take over from those *before*."""
         pipeline = Pipeline(config, self.state)
+        kinds = _kinds(config)
+        for key, kind in _kinds(self.config).items():
+            if kinds.get(key) != kind:
+                self.telemetry.remove_source(*key)
         feeds: list[Feed] = []
         for name, model in config.models.items():
-            before: Feed | None = None
+            after: Feed | None = None
             for stream in _streams(model):
                 role = stream.mapping.role
-                cursor = pipeline.cursor(name, role)
-                before = Feed(
-                    key=(name, role),
-                    source=source(stream, model, self.clock),
-                    telemetry=self.telemetry.source(name, role, stream.kind),
-                    interval=stream.interval,
-                    timeout=stream.timeout,
-                    stale_after=stream.stale_after,
-                    note=_note(stream),
-                    cursor=cursor,
-                    committed=cursor,
-                    after=before,
-                )
-                feeds.append(before)
+                after = self._feed(stream, model, pipeline.cursor(name, role), after)
+                old = before.get(after.key)
+                if old and _same_source(stream, self.config, name):
+                    after.take_over(old)
+                feeds.append(after)
         self._statuses.clear()
         self._dropped.clear()
         return Scheduler(pipeline, feeds, self.telemetry, self._publish, self.clock)
 
+    def _feed(self, stream: Stream, model: ModelConfig, cursor: Cursor | None, after: Feed | None) -> Feed:
+        name, role = model.spec.name, stream.mapping.role
+        return Feed(
+            key=(name, role),
+            source=source(stream, model, self.clock),
+            telemetry=self.telemetry.source(name, role, stream.kind),
+            interval=stream.interval,
+            timeout=stream.timeout,
+            stale_after=stream.stale_after,
+            heard=self.clock.monotonic(),
+            note=_note(stream),
+            cursor=cursor,
+            after=after,
+        )
+
     # --- what is shown ---------------------------------------------------------------------------
 
-    def _publish(self, stale: set[str]) -> None:
-        pipeline = self.scheduler.pipeline
+    def _publish(self, scheduler: Scheduler) -> None:
+        pipeline = scheduler.pipeline
         for reason, count in pipeline.exposition.dropped.items():
             self.telemetry.series_dropped(reason, count - self._dropped.get(reason, 0))
             self._dropped[reason] = count
-        status = Status(models=self._models(pipeline), sources=self.scheduler.sources())
+        status = Status(models=self._models(pipeline), sources=scheduler.sources())
         own = (self.telemetry.render(), self.telemetry.render_openmetrics())
-        snapshot = pipeline.snapshot(self.clock.wall(), own, status, stale)
+        snapshot = pipeline.snapshot(self.clock.wall(), own, status, scheduler.stale())
         self.encodings.prepare(snapshot)
         self.snapshot = snapshot
 
@@ -197,8 +250,8 @@ class App:
     def _site(self) -> Site:
         return Site(
             current=lambda: self.snapshot,
-            healthy=lambda: self.scheduler.healthy(),
-            ready=self._ready,
+            healthy=lambda: self.scheduler.healthy(),  # noqa: PLW0108 - a reload puts another scheduler here
+            ready=lambda: self.scheduler.ready(),  # noqa: PLW0108
             config_text=lambda: masked(self.config),
             reload_state=lambda: self.reloaded,
             version=__version__,
@@ -208,16 +261,13 @@ class App:
             encodings=self.encodings,
         )
 
-    def _ready(self) -> str | None:
-        return self.scheduler.ready() or (None if self.snapshot else "The first cycle has not ended.")
-
 
 def default_state_path() -> Path:
     """Where the state is kept unless the user says otherwise: $STATE_DIRECTORY (systemd's), else XDG's place."""
     systemd = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     if systemd:
         return Path(systemd)
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    home = os.environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
     return Path(home) / "model-exporter"
 
 
@@ -225,8 +275,20 @@ def _streams(model: ModelConfig) -> list[Stream]:
     return [model.predictions, *([model.labels] if model.labels else [])]
 
 
-def _roles(model: ModelConfig) -> list[str]:
-    return [stream.mapping.role for stream in _streams(model)]
+def _kinds(config: Config) -> dict[Key, str]:
+    """The kind of every source."""
+    return {
+        (name, stream.mapping.role): stream.kind for name, model in config.models.items() for stream in _streams(model)
+    }
+
+
+def _same_source(stream: Stream, config: Config, name: str) -> bool:
+    """Whether *stream* reads what the stream of its role read in the model *name* of *config*."""
+    known = config.models.get(name)
+    return known is not None and any(
+        (one.mapping.role, one.kind, one.source) == (stream.mapping.role, stream.kind, stream.source)
+        for one in _streams(known)
+    )
 
 
 def _note(stream: Stream) -> str | None:

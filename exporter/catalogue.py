@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any, cast
+
+from prometheus_client import PlatformCollector, ProcessCollector
 
 from exporter import telemetry
 from exporter.contracts import MetricSpec
 from exporter.pipeline import CATALOGUE
 
-OWN = "model_exporter_"
-
 
 def specs() -> list[MetricSpec]:
-    """Every metric, those of models first; families' label lists lack `model` and `version`, which all carry."""
-    return [*map(_complete, CATALOGUE), *telemetry.SPECS]
+    """Every metric: those of models first, then the exporter's own, then those of any process.
+
+    Families' label lists lack `model` and `version`, which all carry.
+    """
+    return [*map(_complete, CATALOGUE), *telemetry.SPECS, *_of_any_process()]
 
 
 def render(kind: str) -> str:
@@ -23,13 +28,23 @@ def render(kind: str) -> str:
     if kind == "json":
         return json.dumps([asdict(spec) for spec in specs()], indent=2) + "\n"
     if kind == "markdown":
-        rows = [f"| `{s.name}` | {s.type} | {', '.join(f'`{label}`' for label in s.labels)} | {s.help} |" for s in specs()]
+        rows = [
+            f"| `{s.name}` | {s.type} | {', '.join(f'`{label}`' for label in s.labels)} | {s.help} |" for s in specs()
+        ]
         return "\n".join(["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows, ""])
     out = []
     for spec in specs():
         labels = f"{{{', '.join(spec.labels)}}}" if spec.labels else ""
         out.append(f"{spec.name}{labels}  {spec.type}\n{textwrap.indent(textwrap.fill(spec.help, 96), '    ')}\n")
     return "\n".join(out)
+
+
+def _of_any_process() -> Iterator[MetricSpec]:
+    for collector in (ProcessCollector(registry=cast("Any", None)), PlatformCollector(registry=cast("Any", None))):
+        for metric in collector.collect():
+            name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+            labels = tuple(metric.samples[0].labels)
+            yield MetricSpec(name, cast("Any", metric.type), metric.documentation, labels)
 
 
 def _complete(spec: MetricSpec) -> MetricSpec:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from exporter import __version__
 from exporter.errors import ConfigError, ExporterError
@@ -22,9 +25,10 @@ examples:
 
 exit codes:
   0  done, or stopped by SIGTERM or SIGINT
-  1  could not run: the port is in use, the state folder is locked or not writable
+  1  could not run: the port is in use, the state folder is locked or not writable, or
+     check --read could not read a source
   2  the command line is wrong
-  3  the config is wrong; every fault is listed with its line
+  3  the config is missing or wrong; every fault is listed with its line
 
 signals: SIGHUP reads the config again; a faulty one is reported, and the old one runs on.
 """
@@ -32,6 +36,16 @@ signals: SIGHUP reads the config again; a faulty one is reported, and the old on
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough, and Python shall not complain at its end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     configure_logging(options.log_level, options.log_format, sys.stderr)
@@ -39,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(parser, options))
     except ConfigError as error:
         print(error, file=sys.stderr)
-        print(f"{len(error.faults)} fault(s); nothing was started.", file=sys.stderr)
+        faults = "1 fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
+        print(f"{faults}; nothing was started.", file=sys.stderr)
         return CONFIG
     except ExporterError as error:
         print(f"model-exporter: {error}", file=sys.stderr)
@@ -48,14 +63,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes no flag for the one that it begins like: another one may begin like it tomorrow."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(allow_abbrev=False, **words)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="model-exporter",
         description="Joins a model's predictions with their late labels and tells Prometheus how good the model is.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"model-exporter {__version__}")
+    version = f"model-exporter {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="print the version, and end")
     _serving(parser)
     _logging(parser)
     parser.set_defaults(command=_serve)
@@ -65,12 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the config; default model-exporter.yml")
     check.add_argument("--schema", action="store_true", help="print a JSON Schema of the config for editors, and end")
     check.add_argument(
-        "--read", type=int, metavar="N", help="read up to N rows of each source, keep nothing, and show what became of them"
+        "--read",
+        type=int,
+        metavar="N",
+        help="read up to N rows of each source, keep nothing, and show what became of them",
     )
     check.set_defaults(command=_check)
 
     demo = commands.add_parser("demo", help="run a real model with late labels, and the exporter beside it")
-    demo.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="where to keep its files; default: nowhere")
+    demo.add_argument(
+        "folder", nargs="?", type=Path, metavar="FOLDER", help="where to keep its files; default: none is kept"
+    )
     demo.add_argument(
         "--web.listen-address", dest="address", metavar="ADDRESS", default="127.0.0.1:9884", help="default %(default)s"
     )
@@ -108,10 +136,15 @@ def _logging(parser: argparse.ArgumentParser) -> None:
 def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     from exporter.app import App, Options, default_state_path
 
+    del parser
     if not options.config.exists():
-        parser.error(
-            f"there is no {options.config}: name the config with --config.file, or try `model-exporter demo` first"
+        print(
+            f"model-exporter: there is no {options.config}: name your config with --config.file FILE.\n"
+            "New here? `model-exporter demo` shows a model at work, and leaves a config to begin with in a folder\n"
+            "that you name: `model-exporter demo FOLDER`.",
+            file=sys.stderr,
         )
+        return CONFIG
     state = None if options.state == ":memory:" else Path(options.state) if options.state else default_state_path()
     app = App(
         Options(
@@ -141,9 +174,14 @@ def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     del parser
     from exporter import demo
     from exporter.app import App, Options
+    from exporter.web.server import parse_address
+
+    host, _ = parse_address(options.address)
+    shown = "localhost" if host in {"", "0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104
 
     def serve(config: Path, state: Path, address: str) -> int:
-        return App(Options(config=config, state=state, address=address, announce=demo.announce)).run()
+        announce = partial(demo.announce, host=shown)
+        return App(Options(config=config, state=state, address=address, announce=announce)).run()
 
     return demo.run(options.folder, options.address, serve)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -89,6 +89,14 @@ class Exposition:
             self._owners.pop(prefix, None)
             if block and at not in block.newborn:
                 self._ended.add(prefix)
+
+    def hide(self, first: str, metrics: Collection[str]) -> None:
+        """Leave *metrics* of the owners whose first word is *first* out, until they are `put` again."""
+        for owner in self.owned_by(first):
+            block = self._blocks[owner]
+            for metric in block.texts.keys() & metrics:
+                block.texts[metric] = b""
+                block.values = []
 
     def owned_by(self, first: str) -> set[Owner]:
         """Owners whose first word is *first*: all blocks of one model."""

@@ -102,8 +102,9 @@ class Join:
         results["duplicate"] += len(made.key) - len(fresh)
         if len(fresh):
             records = np.zeros(len(fresh), RECORD)
+            every = len(fresh) == len(made.key)
             for name in ("key", "time", "group", "predicted", "score"):
-                records[name] = getattr(made, name)[fresh]
+                records[name] = getattr(made, name) if every else getattr(made, name)[fresh]
             records["actual"] = UNKNOWN
             self.remembered.append(records)
         return fresh

@@ -157,8 +157,9 @@ class TimeWindow:
         """Blobs of the buckets that changed since the last call, by name; None for one that is empty or fell out."""
         for bucket in sorted(self.dirty):
             sums = self.buckets.get(bucket, np.empty(0))
-            used = np.flatnonzero(sums)
-            yield str(bucket), _packed(self._cells[used], sums[used]) if len(used) else None
+            used = slice(len(sums)) if sums.all() else np.flatnonzero(sums)
+            cells = self._cells[used]
+            yield str(bucket), _packed(cells, sums[used]) if len(cells) else None
         self.dirty.clear()
 
     def load(self, name: str, blob: bytes) -> None:
@@ -261,7 +262,8 @@ def _grown(array: Floats, groups: int) -> Floats:
 
 
 def _packed(cell: NDArray[np.int64], *sums: Floats) -> bytes:
-    return b"".join([cell.astype("<i8").tobytes(), *(part.astype("<f8").tobytes() for part in sums)])
+    columns = [cell.astype("<i8", copy=False), *(part.astype("<f8", copy=False) for part in sums)]
+    return b"".join([column.tobytes() for column in columns])
 
 
 def _unpacked(blob: bytes, parts: int) -> tuple[NDArray[Any], ...]:

@@ -9,13 +9,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parents[1]
+ARGUMENTS = ("--state.path", "state", "--web.listen-address", "127.0.0.1:0", "--log.format", "json")
 Found = TypeVar("Found")
 
 
@@ -48,8 +49,9 @@ class Values:
 
     def one(self, name: str, **labels: str) -> float:
         """The only one."""
-        (value,) = self.of(name, **labels)
-        return value
+        values = self.of(name, **labels)
+        assert len(values) == 1, f"{len(values)} of {name} with {labels}"
+        return values[0]
 
     def net(self, name: str, **labels: str) -> float:
         """A counter less what corrected labels took back from it."""
@@ -57,22 +59,26 @@ class Values:
 
 
 class Exporter:
-    """`python -m exporter` on a config in *folder*, which is also its working directory."""
+    """The exporter on a config in *folder*, which is also its working directory.
 
-    def __init__(self, folder: Path, config: str) -> None:
+    It runs from this tree, unless *command* starts one that is installed elsewhere.
+    """
+
+    def __init__(self, folder: Path, config: str, command: Sequence[str | Path] = ()) -> None:
         self.folder = folder
+        self.command = [*command] or [sys.executable, "-m", "exporter"]
+        self.path = {} if command else {"PYTHONPATH": str(ROOT)}
         self.log = folder / "exporter.log"
         self.process: subprocess.Popen[bytes] | None = None
         (folder / "model-exporter.yml").write_text(config)
 
     def start(self) -> Exporter:
         """Start the process; what it says goes to a new log file."""
-        command = [sys.executable, "-m", "exporter", "--state.path", "state"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "--web.listen-address", "127.0.0.1:0", "--log.format", "json"],
+                [*self.command, *ARGUMENTS],
                 cwd=self.folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, **self.path},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -132,7 +138,7 @@ class Exporter:
             last[:] = [self.values()]
             try:
                 return bool(condition(last[0]))
-            except (AssertionError, ValueError):  # a series is not there yet
+            except AssertionError:  # a series is not there yet
                 return False
 
         wait_for(holds, seconds, "values")

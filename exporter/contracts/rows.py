@@ -171,10 +171,10 @@ RECORD = np.dtype(
         ("key", "<u8", (2,)),
         ("time", "<f8"),
         ("score", "<f8"),
-        ("label_time", "<f8"),
-        ("confirmed", "<f4"),
         ("group", "<u2"),
         ("predicted", "<u2"),
+        ("label_time", "<f8"),
+        ("confirmed", "<f4"),
         ("actual", "<u2"),
     ]
 )

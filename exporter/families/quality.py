@@ -97,10 +97,14 @@ class Quality:
         return [*(count for part in parts for count in part.astype(np.int64).tolist()), *[1] * classes]
 
     def _shown(self, classes: Sequence[str]) -> list[str]:
-        return list(classes) if len(classes) <= self.shown else [*classes[: self.shown], OTHER]
+        if len(classes) <= self.shown:
+            return list(classes)
+        return [*classes[: self.shown], OTHER] if self.shown else []
 
     def _folded(self, matrix: Floats) -> Floats:
         """The confusion matrix with all classes beyond the shown ones added up into one."""
+        if not self.shown:
+            return np.empty(0)
         if len(matrix) > self.shown:
             edges = np.arange(self.shown + 1)
             matrix = np.add.reduceat(np.add.reduceat(matrix, edges, axis=0), edges, axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,11 +94,12 @@ class Codebook:
             return parts[0]
         code, number = np.empty(0, np.int32), np.empty(0)
         empty = Rows(np.empty((0, 2), np.uint64), number, code, code, code, number, number, number, code)
-        return Rows(*(np.concatenate([getattr(part, name) for part in (empty, *parts)]) for name in Rows.__slots__))
+        parts = [part for part in parts if len(part.key)] or [empty]
+        return Rows(*(_concatenated([getattr(part, name) for part in parts]) for name in Rows.__slots__))
 
     def _coded(self, batch: Batch, refused: Refusals) -> Rows:
         count = len(batch)
-        absent, unknown = np.full(count, ABSENT, np.int32), np.full(count, np.nan)
+        absent, unknown = np.broadcast_to(np.int32(ABSENT), count), np.broadcast_to(np.nan, count)
         predicted = self.classes.codes(batch.predicted) if batch.predicted else absent
         actual = self.classes.codes(batch.actual) if batch.actual else absent
         rows = Rows(
@@ -140,7 +142,8 @@ class Codebook:
 
 def sides(made: Rows, told: Rows) -> tuple[Made, Told]:
     """Predictions to remember, and labels from both roles: those in prediction rows first."""
-    good = np.flatnonzero(made.remembered)
+    remembered = made.remembered
+    good = slice(None) if remembered.all() else np.flatnonzero(remembered)
     own = np.flatnonzero(made.actual >= 0)
     predictions = Made(
         key=made.key[good],
@@ -157,3 +160,10 @@ def sides(made: Rows, told: Rows) -> tuple[Made, Told]:
         actual=np.concatenate([made.actual[own], told.actual]),
     )
     return predictions, labels
+
+
+def _concatenated(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    """One column of all; one that no part has is a single value repeated, and takes no room."""
+    if len(columns) > 1 and all(column.strides == (0,) for column in columns):
+        return np.broadcast_to(columns[0][0], sum(map(len, columns)))
+    return np.concatenate(columns)

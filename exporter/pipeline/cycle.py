@@ -27,6 +27,9 @@ CATALOGUE: tuple[MetricSpec, ...] = (
 """Every metric of models, in the order of the exposition."""
 
 
+WINDOWED = frozenset(spec.name for spec in CATALOGUE if "window" in spec.labels)
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What one poll of one source gave."""
@@ -45,11 +48,13 @@ class Pipeline:
         self.ledgers = {name: Ledger(model, state) for name, model in config.models.items()}
         self.exposition = Exposition(CATALOGUE, config.limits.series, config.limits.label_length)
         self._unsaved: dict[str, bytes | None] = {}
+        self._torn = False
+        """Whether counting broke off half-way, so that the counts in memory mean nothing."""
         self._shown: dict[str, tuple[int, bool]] = {}
 
     def cursor(self, model: str, role: str) -> Cursor | None:
-        """The committed cursor of a source."""
-        blob = self.state.get(_cursor_name(model, role))
+        """The committed cursor of a source; None after the config has named another kind of source."""
+        blob = self.state.get(self._cursor_name(model, role))
         return msgspec.json.decode(blob) if blob else None
 
     def absorb(
@@ -87,17 +92,18 @@ class Pipeline:
             rows = batches[delivery.model][delivery.role]
             if batch is not None and len(batch):
                 rows.append(batch)
-            blobs[_cursor_name(delivery.model, delivery.role)] = msgspec.json.encode(delivery.poll.cursor)
+            blobs[self._cursor_name(delivery.model, delivery.role)] = msgspec.json.encode(delivery.poll.cursor)
         for model, roles in batches.items():
             count = {role: sum(map(len, rows)) for role, rows in roles.items()}
             self.ledgers[model].reserve(count["predictions"], count["predictions"] + count["labels"])
         refused = {}
+        self._torn = True
         for model, roles in batches.items():
             ledger = self.ledgers[model]
             late = ledger.absorb(roles["predictions"], roles["labels"], (idle or {}).get(model, frozenset()))
             refused.update({(model, role): refusals for role, refusals in late.items()})
             blobs.update(ledger.changes())
-        self._unsaved = blobs
+        self._unsaved, self._torn = blobs, False
         return refused
 
     @property
@@ -111,10 +117,17 @@ class Pipeline:
             self.state.commit(self._unsaved)
             self._unsaved = {}
 
-    def snapshot(
-        self, now: float, own: tuple[bytes, bytes], status: Status, stale: Collection[str] = ()
-    ) -> Snapshot:
-        """Render everything; window gauges of *stale* models are left out."""
+    def snapshot(self, now: float, own: tuple[bytes, bytes], status: Status, stale: Collection[str] = ()) -> Snapshot:
+        """Render everything that is durable; window gauges of *stale* models are left out.
+
+        Counts that wait for the disk are not shown: after a kill they would fall back, and Prometheus would take that
+        for a reset and count everything again.
+        """
+        if self._unsaved or self._torn:
+            for name in stale:
+                self.exposition.hide(name, WINDOWED)
+                self._shown.pop(name, None)
+            return self.exposition.render(now, own, status)
         grown = {owner[0] for owner in self.exposition.grow_up()}
         for name, ledger in self.ledgers.items():
             shown = (ledger.revision, name in stale)
@@ -131,6 +144,7 @@ class Pipeline:
         for owner, shape, labels, series, values in blocks:
             self.exposition.put(owner, shape, labels, series, values)
 
-
-def _cursor_name(model: str, role: str) -> str:
-    return f"cursor/{quote(model, safe='')}/{role}"
+    def _cursor_name(self, model: str, role: str) -> str:
+        config = self.config.models[model]
+        stream = config.labels if role == "labels" and config.labels else config.predictions
+        return f"cursor/{quote(model, safe='')}/{role}/{stream.kind}"

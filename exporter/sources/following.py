@@ -6,7 +6,6 @@ when it is compressed.  What was read is known again by its first bytes, its las
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ import xxhash
 from msgspec.structs import replace
 
 from exporter.contracts import Deadline
-from exporter.sources.reading import CHUNK, HEAD, TAIL, Found, Identity, Reader
+from exporter.sources.reading import CHUNK, HEAD, TAIL, Found, Identity, Reader, summed
 
 UNKNOWN = -1
 
@@ -26,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `offset` counts bytes of content, or rows of a file that is read whole.  `ended` says that nothing was left to
     read when the file had this `size` and `modified` (ns), `rest` that it ended with half a record.  `skipping`: the
     offset is inside a record that was refused.  `zeros`: nothing but NUL bytes was met so far.
-    `head`, `tail` and `checksum` (CRC-32, or UNKNOWN) tell the content before the offset.
+    `head`, `tail` and `checksum` (`reading.summed`, or UNKNOWN) tell the content before the offset.
     """
 
     path: str
@@ -146,7 +145,7 @@ def advance(entry: Entry, reader: Reader, consumed: bytes, deadline: Deadline) -
     recent = consumed[-TAIL:]
     if len(recent) < min(TAIL, offset):
         recent = reader.read(max(0, offset - TAIL), min(TAIL, offset), deadline)
-    checksum = UNKNOWN if entry.checksum == UNKNOWN else zlib.crc32(consumed, entry.checksum)
+    checksum = UNKNOWN if entry.checksum == UNKNOWN else summed(consumed, entry.offset, entry.checksum)
     return replace(entry, offset=offset, head=head, tail=_mark(recent), checksum=checksum)
 
 

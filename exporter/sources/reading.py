@@ -16,9 +16,21 @@ HEAD = 1024
 TAIL = 256
 CHUNK = 1 << 18
 _BOM = b"\xef\xbb\xbf"
+_STRIDE, _SAMPLE = 32 << 10, 4 << 10
 _GZIP = 31  # zlib's word for: a gzip header, the largest window
 
 Identity = tuple[int, int]
+
+
+def summed(block: bytes, offset: int, checksum: int) -> int:
+    """*checksum* gone on over *block*, which stands at *offset*: the CRC-32 of the first 4 KiB of every 32 KiB.
+
+    An eighth of the bytes tells two logs apart just as well: their every line has another id and time.
+    """
+    view = memoryview(block)
+    for at in range(-(offset % _STRIDE), len(view), _STRIDE):
+        checksum = zlib.crc32(view[max(0, at) : max(0, at + _SAMPLE)], checksum)
+    return checksum
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,7 @@ class Reader:
         self._summed = self._sum = 0
 
     def checksum(self, offset: int, deadline: Deadline) -> int | None:
-        """CRC-32 of the content before *offset*, None if there is less; goes on where a timeout stopped it."""
+        """`summed` of the content before *offset*, None if there is less; goes on where a timeout stopped it."""
         if self._summed > offset:
             self._summed = self._sum = 0
         while self._summed < offset:
@@ -111,7 +123,7 @@ class Reader:
             block = self.read(self._summed, min(CHUNK, offset - self._summed), deadline)
             if not block:
                 return None
-            self._sum = zlib.crc32(block, self._sum)
+            self._sum = summed(block, self._summed, self._sum)
             self._summed += len(block)
         return self._sum
 

@@ -79,7 +79,7 @@ def scoped(key: Keys, scope: Categorical) -> Keys:
     return mixed
 
 
-_EMPTY = keys([""])[0]
+_EMPTY = keys([""])[0, 0]
 
 
 def id_text(value: Any) -> str | None:
@@ -116,7 +116,8 @@ def identify(column: Column) -> tuple[Sequence[str], Keys, dict[str, Rows]]:
         except TypeError:  # a None among them
             column = Texts(text or "" for text in column)
             key = keys(column)
-        missing = np.flatnonzero((key == _EMPTY).all(axis=1))
+        missing = np.flatnonzero(key[:, 0] == _EMPTY)
+        missing = missing[[not column[row] for row in missing.tolist()]] if len(missing) else missing
         return column, key, {"missing_id": missing} if len(missing) else {}
     if isinstance(column, np.ndarray) and column.dtype.kind in "iu" and column.ndim == 1:
         written = list(map(str, column.tolist()))

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from exporter.contracts import RECORD, Keys
 
 LOAD = 0.6
+OPAQUE = np.dtype(f"V{RECORD.itemsize}")
+"""A record as mere bytes: copied several times faster than field by field."""
 _ENTRY = np.dtype("<u8")
 _LOW = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
@@ -82,7 +84,7 @@ class Segment:
     def append(self, records: NDArray[np.void]) -> NDArray[np.int64]:
         """Store *records* (dtype RECORD, keys distinct and not here yet) and return their row numbers."""
         start, end = self.rows, self.rows + len(records)
-        self.log[start:end] = records
+        self.log.view(OPAQUE)[start:end] = records.view(OPAQUE)
         self._insert(records["key"], start)
         self.rows = end
         self.newest = max(self.newest, float(records["time"].max()))

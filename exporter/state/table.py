@@ -15,15 +15,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import RECORD, Keys
+from exporter.contracts import CHANGE, RECORD, Keys
 from exporter.errors import StateError
-from exporter.state.segment import Segment, room
+from exporter.state.segment import OPAQUE, Segment, room
 
 SMALLEST = 1 << 13
 LARGEST = 1 << 23
-
-_OPAQUE = np.dtype(f"V{RECORD.itemsize}")
-"""A record as mere bytes: copied several times faster than field by field."""
 
 
 class SegmentMeta(msgspec.Struct, frozen=True):
@@ -105,9 +102,9 @@ class Table:
 
     def read(self, slots: NDArray[np.int64]) -> NDArray[np.void]:
         """Copies of the rows at *slots*, dtype RECORD."""
-        out = np.empty(len(slots), _OPAQUE)
+        out = np.empty(len(slots), OPAQUE)
         for segment, here in self._by_segment(slots):
-            out[here] = segment.log.view(_OPAQUE)[slots[here] - segment.first]
+            out[here] = segment.log.view(OPAQUE)[slots[here] - segment.first]
         return out.view(RECORD)
 
     def relabel(self, change: NDArray[np.void]) -> None:
@@ -116,6 +113,9 @@ class Table:
         A row that was appended since the last commit changes at once, an older one when the commit is durable.
         """
         new = change["slot"] >= self._committed
+        if not new.any():
+            self.relabelled.append(change)
+            return
         self.apply(change[new])
         if not new.all():
             self.relabelled.append(change[~new])
@@ -205,7 +205,7 @@ class Table:
 
     def _grow(self, last: Segment, missing: int) -> None:
         """Let the *last* segment have room for as many rows as are *missing*, or as it may."""
-        capacity = last.capacity
+        capacity = min(4 * last.capacity, self.largest)
         while capacity < self.largest and room(capacity) < last.limit + missing:
             capacity *= 2
         old = last.grow(capacity, max(0, self._committed - last.first))
@@ -256,7 +256,16 @@ class Table:
                     path.unlink()
 
 
+def _label_bytes(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
+    """A view of *dtype* that shows only its label, as mere bytes; its fields stand side by side at the end."""
+    start = dtype.fields["label_time"][1] if dtype.fields else 0
+    size = dtype.itemsize - start
+    return np.dtype({"names": ["label"], "formats": [f"V{size}"], "offsets": [start], "itemsize": dtype.itemsize})
+
+
+_IN_RECORD, _IN_CHANGE = _label_bytes(RECORD), _label_bytes(CHANGE)
+
+
 def _relabel(rows: NDArray[np.void], at: NDArray[np.int64], change: NDArray[np.void]) -> None:
     """Set the labels of *change* in the *rows* at *at*."""
-    for name in ("label_time", "confirmed", "actual"):
-        rows[name][at] = change[name]
+    rows.view(_IN_RECORD)["label"][at] = change.view(_IN_CHANGE)["label"]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CYCLE = 65_536
+CYCLE = 131_072
 
 
 def exporter(folder: Path) -> dict[str, float]:

@@ -86,7 +86,7 @@ class _Node:
         if not kinds <= self.kinds:
             self.news = True
             self.kinds |= kinds
-        if self.words is not None and str in kinds:
+        if self.words is not None and struct is None and str in kinds:
             words = self.words.union(values) - {None} if self.kinds <= {str, _NONE} else set()
             if words and 2 * len(words) <= max(len(values), 2 * len(self.words) + 2):
                 self.news |= words != self.words

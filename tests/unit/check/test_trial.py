@@ -148,8 +148,9 @@ def test_refused_rows_are_told_with_their_places(run, tmp_path):
     _, text = run(PAIR)
     predictions = part(text, "fraud: predictions")
     assert "read 3 rows; 2 skipped by where; 8 refused" in predictions
-    assert "refused 7 bad_score at predictions.jsonl:" in predictions
-    assert predictions.count(" at predictions.jsonl:") == 5 + 1
+    path = tmp_path / "predictions.jsonl"
+    assert f"refused 7 bad_score at {path}:" in predictions
+    assert predictions.count(f" at {path}:") == 5 + 1
     assert "and 2 more" in predictions
     assert "refused 1 bad_json" in predictions
     for raw in ("swordfish", "nonsense"):
@@ -234,7 +235,7 @@ def test_a_source_that_cannot_be_read(run, tmp_path):
     (tmp_path / "labels.csv").write_text(labels())
     code, text = run(PAIR)
     assert code == 1
-    assert "error predictions.jsonl: no such file" in part(text, "fraud: predictions")
+    assert "predictions.jsonl: no such file" in part(text, "fraud: predictions")
     assert "read 10 rows" in part(text, "fraud: labels")
 
 

@@ -192,3 +192,12 @@ def test_a_real_bentoml_log(request):
 def test_no_paths_still_count_records():
     """A mapping of constants only asks for no path; its records are counted all the same."""
     assert read([{"a": 1}, {}]).count == 2
+
+
+def test_texts_where_objects_were_expected():
+    """Objects and repeated texts may take turns at one place."""
+    lines = [{"a": "x"}, {"a": {"b": 1}}, {"a": "x"}, {"a": "x"}]
+    reader = JsonLines(["a.b"])
+    read([{"a": "x"}] * 8, reader=reader)
+    for _ in range(2):
+        assert column(read(lines, reader=reader), "a.b") == [None, 1, None, None]

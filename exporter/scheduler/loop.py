@@ -1,0 +1,259 @@
+"""The cycle: takes in what the sources brought, makes it durable, and says when a snapshot is due."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+
+from exporter.contracts import Clock, Poll, Refusals, SourceStatus
+from exporter.errors import StateError
+from exporter.pipeline import Delivery, Pipeline
+from exporter.scheduler.feed import Failure, Feed, Inbox, Report, follow
+from exporter.telemetry import RefusalLog, Telemetry
+
+log = logging.getLogger(__name__)
+
+TICK = 1.0
+QUIET_TICKS = 5
+"""How many ticks a snapshot may live while nothing changes."""
+STUCK_FACTOR = 2.0
+HEALTH_BOUND = 600.0
+SILENT_BOUND = 60.0
+COMPLAIN_EVERY = 60.0
+GRACE = 0.3
+"""Seconds that the end waits for polls that are under way: what they bring would be dropped anyway."""
+
+
+class Scheduler:
+    """Drives *feeds* into *pipeline*; *publish* is called, with this scheduler, whenever it is time for a snapshot."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        feeds: list[Feed],
+        telemetry: Telemetry,
+        publish: Callable[[Scheduler], None],
+        clock: Clock,
+    ) -> None:
+        self.pipeline = pipeline
+        self.feeds = feeds
+        self.inbox = Inbox()
+        self._telemetry = telemetry
+        self._publish = publish
+        self._clock = clock
+        self._refusals = RefusalLog(clock)
+        self._stop = threading.Event()
+        self._running = threading.Lock()
+        self._cycle: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._waiting: list[Report] = []
+        self._counted: list[Report] = []
+        self._idle: dict[str, frozenset[str]] = {}
+        self._published = -math.inf
+        self._changed = True
+        self._ready = False
+        self._ticked = clock.monotonic()
+        self._retry_at = self._complained = -math.inf
+        self._problem: str | None = None
+
+    # --- for others ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run; after `stop`, run on where that left off."""
+        self._stop = stop = threading.Event()
+        self._ticked = self._clock.monotonic()
+        self._cycle = threading.Thread(target=self._run, args=(stop,), name="cycle", daemon=True)
+        self._threads = [
+            threading.Thread(target=follow, args=(feed, self.inbox, self._clock, stop), name=feed.name, daemon=True)
+            for feed in self.feeds
+        ]
+        for thread in (self._cycle, *self._threads):
+            thread.start()
+
+    def stop(self, timeout: float = 3.0) -> bool:
+        """End all threads; what was handed over is still counted and saved.  Returns whether the cycle has ended.
+
+        A poll that does not return soon is left behind: what it brings is dropped, and read again by the next.
+        """
+        self._stop.set()
+        self.inbox.wake()
+        if self._cycle is None:
+            return True
+        self._cycle.join(timeout)
+        end = self._clock.monotonic() + min(timeout, GRACE)
+        for thread in self._threads:
+            thread.join(max(0.0, end - self._clock.monotonic()))
+        return not self._cycle.is_alive()
+
+    def healthy(self) -> str | None:
+        """Why this process can no longer do its job, or None."""
+        now = self._clock.monotonic()
+        if self._problem:
+            return self._problem
+        if now - self._ticked > SILENT_BOUND:
+            return f"The cycle has not run for {now - self._ticked:.0f} s."
+        for feed in self.feeds:
+            if feed.stuck_for(now) > max(HEALTH_BOUND, 10 * feed.timeout):
+                return f"A poll of {feed.name} has not returned for {feed.stuck_for(now):.0f} s."
+        return None
+
+    def ready(self) -> str | None:
+        """What is still awaited before the counts can be trusted, or None."""
+        if self._ready:
+            return None
+        awaited = ", ".join(feed.name for feed in self.feeds if not feed.attempted.is_set())
+        return (
+            f"Still reading the backlog of {awaited}."
+            if awaited
+            else "The backlog is read, but not shown yet."
+        )
+
+    def sources(self) -> tuple[SourceStatus, ...]:
+        return tuple(feed.telemetry.status(feed.note) for feed in self.feeds)
+
+    def stale(self) -> set[str]:
+        """Models whose labels have not been heard of for so long that their gauges no longer hold."""
+        now = self._clock.monotonic()
+        telling = {feed.key[0]: feed for feed in self.feeds}  # the labels' feed stands behind the predictions'
+        return {model for model, feed in telling.items() if now - feed.heard > feed.stale_after}
+
+    # --- the cycle -------------------------------------------------------------------------------
+
+    def _run(self, stop: threading.Event) -> None:
+        with self._running:
+            while not stop.is_set():
+                self.cycle()
+                self._waiting += self.inbox.take(TICK)
+            self._waiting += self.inbox.take(0)
+            self.cycle()
+
+    def cycle(self) -> None:
+        """Take in what has been handed over, and publish a snapshot if it is time."""
+        started = self._clock.monotonic()
+        try:
+            if self._problem is None and (started >= self._retry_at or self._stop.is_set()):
+                self._absorb_if_saved(started)
+            self._watch(started)
+            self._refusals.sweep()
+            self._publish_if_due(started)
+        except Exception as error:
+            # What is in memory is no longer known to be what is on disk: count nothing more, and let a restart
+            # begin at the last commit.
+            if self._problem is None:
+                self._problem = f"The cycle failed with {type(error).__name__}; the log says where. Restart it."
+                log.exception("the cycle failed; nothing more is counted until a restart")
+        self._ticked = self._clock.monotonic()
+        self._telemetry.ticked()
+
+    def _publish_if_due(self, started: float) -> None:
+        age = started - self._published
+        caught_up = all(feed.attempted.is_set() for feed in self.feeds)
+        newly = caught_up and not self._ready
+        if newly or (self._changed and age >= TICK) or age >= QUIET_TICKS * TICK or self._stop.is_set():
+            self._changed = False
+            self._published = started
+            self._publish(self)
+            self._telemetry.cycle_ended(self._clock.monotonic() - started, self.pipeline.exposition.series)
+            # What is first seen after this snapshot is new; all that is in it are starting totals.
+            self._ready = self.pipeline.exposition.ready = caught_up
+
+    def _absorb_if_saved(self, started: float) -> None:
+        """Absorb, unless the disk refuses: then everything waits, and is tried again."""
+        try:
+            self._absorb()
+        except StateError as error:
+            self._telemetry.commit_failed()
+            self._retry_at = started + TICK
+            self._changed = True
+            if started - self._complained >= COMPLAIN_EVERY:
+                self._complained = started
+                log.error("%s", error)  # noqa: TRY400 - the message says all
+        else:
+            if self._complained > -math.inf:
+                self._complained = -math.inf
+                log.info("the state is saved again")
+
+    def _absorb(self) -> None:
+        self._save()
+        reports = self._waiting
+        idle = self._idle_roles()
+        deliveries = [
+            Delivery(*report.feed.key, report.outcome)
+            for report in reports
+            if isinstance(report.outcome, Poll) and report.moved
+        ]
+        if deliveries or idle != self._idle:
+            touched = {model for model in idle if idle[model] != self._idle.get(model)}
+            late = self.pipeline.count(deliveries, idle, touched)
+            self._idle = idle
+            for feed in self.feeds:
+                if feed.key in late:
+                    self._refuse(feed, late[feed.key])
+        self._counted, self._waiting = reports, []
+        self._save()
+
+    def _save(self) -> None:
+        """Make what was counted durable, and only then say so."""
+        if self.pipeline.unsaved:
+            begun = self._clock.monotonic()
+            self.pipeline.save()
+            self._changed = True
+            self._telemetry.committed(self._clock.monotonic() - begun, self.pipeline.state.size)
+        for report in self._counted:
+            self._note(report)
+        self._counted = []
+
+    def _idle_roles(self) -> dict[str, frozenset[str]]:
+        now = self._clock.monotonic()
+        idle: dict[str, frozenset[str]] = {}
+        for feed in self.feeds:
+            model, role = feed.key
+            quiet = feed.quiet_since is not None and now - feed.quiet_since >= feed.idle_after
+            idle[model] = idle.get(model, frozenset()) | ({role} if quiet else frozenset())
+        return idle
+
+    def _note(self, report: Report) -> None:
+        """Say of a poll, once its rows are saved, how it went."""
+        feed, outcome, now = report.feed, report.outcome, self._clock.monotonic()
+        self.inbox.done(report)
+        if isinstance(outcome, Failure):
+            feed.telemetry.failed(outcome.reason, report.seconds, outcome.message, outcome.retry_in)
+            fields = {"source": feed.name, "reason": outcome.reason, "problem": outcome.message}
+            log.warning("a poll failed", extra=fields)
+            feed.quiet_since = now if feed.quiet_since is None else feed.quiet_since
+            feed.attempted.set()
+            self._changed = True
+            return
+        feed.heard = now
+        feed.telemetry.polled(report.seconds)
+        batch = outcome.batch
+        if batch is not None:
+            feed.telemetry.rows(len(batch), batch.skipped)
+            self._refuse(feed, batch.refused)
+        if batch is not None and len(batch):
+            feed.telemetry.newest(float(batch.time.max()))
+            feed.quiet_since = None
+        elif feed.quiet_since is None:
+            feed.quiet_since = now
+        if not outcome.more:
+            feed.attempted.set()
+
+    def _refuse(self, feed: Feed, refused: Refusals) -> None:
+        if refused.counts:
+            feed.telemetry.refused(refused.counts)
+            self._refusals.note(*feed.key, refused)
+            self._changed = True
+
+    def _watch(self, now: float) -> None:
+        """Say once of a poll that it does not return."""
+        for feed in self.feeds:
+            since, stuck = feed.polling_since, feed.stuck_for(now)
+            if stuck > STUCK_FACTOR * feed.timeout and feed.told_stuck != since:
+                feed.told_stuck = since
+                feed.attempted.set()
+                message = f"the poll has not returned for {stuck:.0f} s; it is left alone until it does"
+                feed.telemetry.failed("timeout", stuck, message)
+                log.warning("a poll is stuck", extra={"source": feed.name, "seconds": round(stuck)})
+                self._changed = True
