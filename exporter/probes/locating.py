@@ -62,11 +62,30 @@ def _check_alive(pid: int, who: str) -> None:
         seen = None
     if seen is not None and not seen.alive:
         raise NotFound(f"{who}, which has ended and waits to be reaped by its parent {seen.parent}")
-    if seen is not None and psutil.pid_exists(pid):
+    if seen is not None and psutil.pid_exists(pid):  # the number of a thread does not count
         return
-    if seen is None and psutil.pid_exists(pid):
+    if seen is None and _hidden(pid):
         raise SourceDenied(f"{who}, which /proc hides from user {os.geteuid()} (hidepid); {_WAY_IN}")
     raise NotFound(f"{who}, which does not live; the file is left from a server that is down")
+
+
+def _hidden(pid: int) -> bool:
+    """Whether there is a process *pid* of another user, although /proc does not show it."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except ProcessLookupError:
+        return False
+    return False
+
+
+def _own() -> set[int]:
+    """The exporter and its ancestors, as far as they are shown."""
+    try:
+        return {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    except psutil.Error:
+        return {os.getpid(), os.getppid()}
 
 
 def by_command(pattern: re.Pattern[str]) -> Found:
@@ -74,18 +93,20 @@ def by_command(pattern: re.Pattern[str]) -> Found:
 
     The exporter and its ancestors are left out, since their command lines may quote the pattern.
     """
-    own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    matches, hidden = {}, 0
+    own = _own()
+    matches = {}
+    hidden = not Path("/proc/1").exists()
     for process in psutil.process_iter():
         try:
             if process.pid not in own and pattern.search(" ".join(process.cmdline())):
                 matches[process.pid] = process
         except psutil.AccessDenied:
-            hidden += 1
+            hidden = True
         except psutil.NoSuchProcess:
             continue
     if not matches and hidden:
-        raise SourceDenied(f"no command line matches {pattern.pattern!r}, but {hidden} may not be read; {_WAY_IN}")
+        what = f"no command line that user {os.geteuid()} may read matches {pattern.pattern!r}, but /proc hides some"
+        raise SourceDenied(f"{what}; {_WAY_IN}")
     if not matches:
         raise NotFound(f"no command line matches {pattern.pattern!r}; the server is down, or is called otherwise")
     return _first(matches, f"match {pattern.pattern!r}")
@@ -131,7 +152,7 @@ def _highest(process: psutil.Process, port: int) -> psutil.Process:
 def _master(workers: dict[int, psutil.Process]) -> Found | None:
     """The parent of several workers that each listen by themselves (SO_REUSEPORT), if they have one of their own."""
     parents = {seen.parent for seen in map(stat, workers) if seen is not None}
-    strangers = {0, 1, os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    strangers = {0, 1} | _own()
     own = len(workers) > 1 and len(parents) == 1 and not parents & strangers
     return Found(parents.pop()) if own else None
 

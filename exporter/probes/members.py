@@ -96,14 +96,28 @@ class Member:
 
     def children(self) -> list[int]:
         """The children of its first thread: a quick look, which misses those of other threads."""
-        try:
-            return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_bytes().split()]
-        except OSError:  # ended, or a kernel without this file
-            return []
+        return _children(self.pid, self.pid)
 
     def close(self) -> None:
         if self._fd is not None:
             self._fd.close()
+
+
+def _children(pid: int, thread: int | str) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split()]
+    except OSError:  # ended, or a kernel without this file
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of *pid* and theirs, without a look at any other process; costs a file per thread."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+    except OSError:
+        return []
+    below = [child for thread in threads for child in _children(pid, thread)]
+    return [*below, *(deeper for child in below for deeper in descendants(child))]
 
 
 def _pidfd(pid: int) -> Pidfd | None:
@@ -205,10 +219,10 @@ def proportional(members: Iterable[Member]) -> int | None:
     total = 0
     for member in members:
         try:
-            lines = Path(f"/proc/{member.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+            lines = Path(f"/proc/{member.pid}/smaps_rollup").read_bytes().splitlines()
         except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
             continue
         except OSError:
             return None
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"Pss:"))
     return total

@@ -23,14 +23,22 @@ class OomKills:
     """The kills in the memory cgroup of the process *pid*, both of version 1 and of version 2."""
 
     def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._membership = _membership(pid)
         self._fd = _open(pid)
         self._before = self._count()
 
     def risen(self) -> int:
         """How many kills there were since the last time; 0 if nothing tells."""
         count = self._count()
-        before, self._before = self._before, count
-        return max(0, count - before)
+        risen = max(0, count - self._before)
+        self._before = count
+        membership = _membership(self._pid)
+        if membership and membership != self._membership:  # it has moved, or is moved by what starts it
+            self.close()
+            self._membership, self._fd = membership, _open(self._pid)
+            self._before = self._count()
+        return risen
 
     def close(self) -> None:
         if self._fd is not None:
@@ -59,14 +67,22 @@ def _open(pid: int) -> int | None:
     return None
 
 
+def _membership(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cgroup") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def _cgroup_files(pid: int) -> list[str]:
     """Where the memory cgroup of *pid* is seen: in our own mounts, or in those of the process."""
     files = []
     for viewer, seen_from in (("self", ""), (str(pid), f"/proc/{pid}/root")):
         try:
-            with open(f"/proc/{pid}/cgroup") as cgroup, open(f"/proc/{viewer}/mountinfo") as mountinfo:
+            with open(f"/proc/{viewer}/mountinfo") as mountinfo:
                 seen = mounts(mountinfo.read(), "/sys/fs/cgroup", seen_from)
-                place = places(memberships(cgroup.read()), seen).get("memory")
+            place = places(memberships(_membership(pid)), seen).get("memory")
         except OSError:
             continue
         if place is not None:

@@ -17,7 +17,7 @@ import psutil
 
 from exporter.contracts import Clock, Cursor, Ending
 from exporter.probes.endings import FAULTS, ending
-from exporter.probes.members import Member, Usage, proportional, stat, uptime, usage
+from exporter.probes.members import Member, Usage, descendants, proportional, stat, uptime, usage
 from exporter.probes.oomkills import OomKills
 
 SCAN_INTERVAL = 60.0
@@ -139,6 +139,8 @@ class Tree:
             found = [child.pid for child in self.root.process.children(recursive=True)]
         except psutil.NoSuchProcess:  # its end is noticed at the next look
             return
+        except (PermissionError, psutil.AccessDenied):  # /proc hides other processes, which psutil reads on its way
+            found = descendants(self.root.pid)
         known = {member.pid: member for member in self._members.values()}
         keep = {self.root.identity: self.root}
         for pid in found:
@@ -212,4 +214,4 @@ def lives(root: Cursor) -> bool:
 
 @functools.cache
 def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_bytes().decode().strip()
