@@ -94,6 +94,8 @@ def get(
         raise SourceUnavailable(f"{server}: its certificate is not accepted: {error.verify_message}") from None
     except http.client.IncompleteRead:
         raise SourceUnavailable(f"{server}: the answer broke off") from None
+    except BlockingIOError:
+        raise SourceUnavailable(f"{server}: it accepts no more connections") from None
     except OSError as error:
         raise SourceUnavailable(f"{server}: {error.strerror or 'the connection broke'}") from None
     except (http.client.HTTPException, ValueError) as error:  # their words may hold headers
@@ -127,11 +129,14 @@ def _ask(server: Address, target: str, deadline: Deadline, headers: Mapping[str,
         host = "localhost" if server.scheme == "unix" else server.host
         connection = http.client.HTTPConnection(host, server.port or None)
         connection.sock = cast("socket.socket", _Within(connected, deadline))
-        connection.request("GET", target, headers={"User-Agent": "model-exporter", "Connection": "close", **headers})
+        path = server.path.removesuffix("/") + target if target else server.path or "/"
+        connection.request("GET", path, headers={"User-Agent": "model-exporter", "Connection": "close", **headers})
         with connection.getresponse() as response:
             body = response.read(_LARGEST + 1)
             if len(body) > _LARGEST:
                 raise SourceDataError(f"{server}: the answer has more than {_LARGEST} bytes")
+            if response.length:  # read(n) gives what came before the connection ended, without a word
+                raise http.client.IncompleteRead(body, response.length)
             return Answer(response.status, body, _epoch(response.headers.get("Date")))
 
 

@@ -128,7 +128,7 @@ class Docker:
         answer = self._get(target, deadline)
         now = int(self._clock.wall() if answer.date is None else answer.date)
         if answer.status == 404:
-            return Container(problem=f"there is no container {self._config.container}"), now
+            return Container.absent(f"there is no container {self._config.container}"), now
         return decode(expect(answer, self._server, target).body, Container, self._server), now
 
     def _events(self, since: int, until: int, deadline: Deadline) -> list[Event]:

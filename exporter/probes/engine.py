@@ -24,7 +24,7 @@ class _Health(msgspec.Struct, rename="pascal"):
 
 
 class _State(msgspec.Struct, rename="pascal"):
-    running: bool = False
+    running: bool
     paused: bool = False
     restarting: bool = False
     out_of_memory: bool = msgspec.field(default=False, name="OOMKilled")
@@ -47,12 +47,16 @@ class _Settings(msgspec.Struct, rename="pascal"):
 class Container(msgspec.Struct):
     """The answer to `GET /containers/{name}/json`; `problem` is ours, for a container that is not there."""
 
-    id: str = msgspec.field(default="", name="Id")
-    state: _State = msgspec.field(default_factory=_State, name="State")
+    id: str = msgspec.field(name="Id")
+    state: _State = msgspec.field(name="State")
     restart_count: int = msgspec.field(default=0, name="RestartCount")
     limits: _Limits = msgspec.field(default_factory=_Limits, name="HostConfig")
     settings: _Settings = msgspec.field(default_factory=_Settings, name="Config")
     problem: str = ""
+
+    @classmethod
+    def absent(cls, problem: str) -> Container:
+        return cls(id="", state=_State(running=False), problem=problem)
 
     @property
     def up(self) -> bool:
