@@ -24,6 +24,8 @@ PROBES = {
     "disk": "exporter.probes.disk:Disk",
     "gpu": "exporter.probes.gpu:Gpu",
 }
+MEASURING = frozenset({"cgroup", "disk", "gpu"})
+"""Probes that tell what is used; all others tell whether the target lives, and how it ended."""
 FORMATS = {
     "jsonl": "exporter.sources.formats.jsonl:JsonLines",
     "csv": "exporter.sources.formats.csv:Csv",

@@ -42,7 +42,8 @@ class KubernetesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         Annotated[str, _NAME] | None, Meta(description="Namespace of the pod. Default: that of the service account.")
     ] = None
     api: Annotated[
-        str | None, Meta(description="Address of the API. Default: that of the cluster.", pattern="^https?://")
+        Annotated[str, Meta(pattern="^https?://")] | None,
+        Meta(description="Address of the API. Default: that of the cluster."),
     ] = None
     account: Annotated[
         str, Meta(description="Folder with the token, ca.crt and namespace of the service account.")
