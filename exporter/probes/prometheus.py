@@ -6,8 +6,10 @@ restarts between two looks it sees one.  Servers without `process_start_time_sec
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -19,7 +21,7 @@ from exporter.errors import SourceDataError, SourceTimeout, SourceUnavailable
 from exporter.probes.asking import address, get
 from exporter.probes.observing import UnknownIsCrash, unknown
 
-_START: Final = re.compile(rb"^process_start_time_seconds(?:\{[^\n]*\})?[ \t]+([0-9.eE+-]+)", re.MULTILINE)
+_START: Final = re.compile(rb"process_start_time_seconds(?:\{[^\n]*\})?[ \t]+([0-9.eE+-]+)")
 _SAMPLE: Final = re.compile(rb"^[a-zA-Z_:][a-zA-Z0-9_:]*(?:\{[^\n]*\})?[ \t]+\S", re.MULTILINE)
 _TOLERANCE: Final = 1.0  # seconds by which a server may tell the start of the same process differently
 
@@ -95,7 +97,7 @@ class Prometheus:
         )
         if answer.status >= 300:
             raise SourceUnavailable(f"{self._server}: HTTP {answer.status}: {_advice(answer.status)}")
-        told = [float(number) for number in _START.findall(answer.body) if _is_number(number)]
+        told = list(_starts(answer.body))
         if not told and answer.body.strip() and not _SAMPLE.search(answer.body):
             raise SourceDataError(f"{self._server}: these are no metrics; check the url")
         return max(told, default=None)  # of several processes, the one that was replaced last
@@ -115,11 +117,14 @@ class Prometheus:
         return abs(moved) > _TOLERANCE and abs(moved - step) > _TOLERANCE
 
 
-def _is_number(text: bytes) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+def _starts(body: bytes) -> Iterator[float]:
+    """The start times in *body*.  Half a megabyte takes 0.4 ms so, and 4 with `^` in the pattern."""
+    for found in _START.finditer(body):
+        if body[max(0, found.start() - 1) : found.start()] in {b"", b"\n"}:
+            with contextlib.suppress(ValueError):
+                start = float(found[1])
+                if math.isfinite(start):
+                    yield start
 
 
 def _advice(status: int) -> str:
