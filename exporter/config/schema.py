@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-
 from msgspec import structs
 
 from exporter.config.decode import Decoder, hidden_paths

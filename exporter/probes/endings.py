@@ -60,6 +60,11 @@ class Exit:
         number = self.code - _BY_SHELL
         return number if number in _STOPS | _FAULTS | {signal.SIGKILL} else None
 
+    @property
+    def exit_code(self) -> int:
+        """What a shell would end with after this."""
+        return _BY_SHELL + (self.signal or 0) if self.code is None else self.code
+
     def __str__(self) -> str:
         if self.code is None:
             return f"ended by {_name(self.signal or 0)}{' (core dumped)' if self.core_dumped else ''}"

@@ -298,7 +298,7 @@ def test_what_a_reload_raises_unforeseen_ends_nothing(monkeypatch, tmp_path):
         rewrite(tmp_path, config(tmp_path, windows="last 5"))
         built = App._build
         monkeypatch.setattr(
-            App, "_build", lambda self, new, old: built(self, new, old) if new is self.config else 1 / 0
+            App, "_build", lambda self, new, *old: built(self, new, *old) if new is self.config else 1 / 0
         )
         status, said = exporter.get("/-/reload", "POST")
         assert (status, "unforeseen ZeroDivisionError" in said) == (500, True)
