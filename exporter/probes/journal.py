@@ -103,7 +103,7 @@ def ends(written: Sequence[Record], signs: Signs) -> tuple[list[End], Signs]:
             signs = _starved(found, signs)
         elif record.ends:
             found.append(End(index, record.time, record.how, signs.stopping, signs.out_of_memory))
-            signs = Signs(stopping=signs.stopping, told=True)
+            signs = Signs(told=True)
         elif record.message in {_SUCCEEDED, _FAILED}:
             found += _result(index, record, signs)
             if record.result == _OOM_RESULT:

@@ -195,6 +195,33 @@ def test_engine_without_oom_event(watch):
     assert kinds(watch.found) == {("crash", "killed"): 1, ("crash", "oom"): 1}
 
 
+def test_explained_after_the_look(watch):
+    """An end is told only when what explains it had the time to be."""
+    watch.look()
+    watch.engine.events = [event("die", T + 10.9, exitCode="137"), event("stop", T + 11.05, podId="")]
+    for at in (11, 12, 20):
+        watch.look(T + at)
+    assert kinds(watch.found) == {("planned", "forced_stop"): 1}
+
+
+def test_restart_by_policy_excuses_nothing(watch):
+    """Podman's word that its policy restarts a container, read in a later look than the end, is no request."""
+    watch.look()
+    happened = [event("die", T + 9.9, exitCode="1"), event("restart", T + 10.1, podId=""), event("start", T + 10.2)]
+    watch.engine.events = [*happened, event("die", T + 11, exitCode="137")]
+    for at in (12, 20):
+        watch.look(T + at)
+    assert kinds(watch.found) == {("crash", "exit"): 1, ("crash", "killed"): 1}
+
+
+def test_looks_in_quick_succession(watch):
+    """A look right after the first tells nothing from before it, and an end has its own time."""
+    watch.engine.events = [event("die", T - 1, exitCode="1"), event("die", T + 4.25, exitCode="1")]
+    for at in (0, 0.5, 1, 10):
+        watch.look(T + at)
+    assert [one.time for one in watch.found] == [T + 4.25]
+
+
 def test_crash_while_nobody_looked(watch):
     """A crash and the time in which the exporter was down are both counted once by the next exporter."""
     watch.look()
