@@ -130,6 +130,7 @@ class App:
         """Run all parts while the context lasts; at its end what was read is counted and saved."""
         server = Server(Routes(self._site()), self.options.address)
         try:
+            self.scheduler.cycle()  # so that the very first scrape finds a snapshot
             server.start()
             self.targets.start()
         except BaseException:
@@ -190,6 +191,7 @@ class App:
             else:
                 self.telemetry.config_refused()
                 log.error("the config was not reloaded; the old one runs on", extra={"faults": problem})
+            self.scheduler.show_soon()
             return problem
 
     def _try_to_reload(self) -> str | None:

@@ -112,7 +112,7 @@ class TimeWindow:
         if (last - first + 1) * len(self._cells) <= _DENSE:
             self._add_span(first, last - first + 1, bucket - first, column, weight)
             return
-        for at in np.unique(bucket).tolist():
+        for at in sorted(set(bucket.tolist())):
             here = np.flatnonzero(bucket == at)
             self._add_span(at, 1, np.zeros(len(here), np.int64), column[here], weight[here])
 
@@ -143,7 +143,7 @@ class TimeWindow:
             self._columns = grown
         column = self._columns[cell]
         if (column < 0).any():
-            new = np.unique(cell[column < 0])
+            new = np.array(sorted(set(cell[column < 0].tolist())))
             self._columns[new] = np.arange(len(self._cells), len(self._cells) + len(new))
             self._cells = np.concatenate([self._cells, new])
             column = self._columns[cell]

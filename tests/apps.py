@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import threading
 import time
 import urllib.error
@@ -17,6 +18,7 @@ import pytest
 
 from exporter import plugins
 from exporter.app import App, Options
+from exporter.cli import main
 from exporter.contracts import Clock, Poll
 from exporter.scheduler import Feed, feed, loop
 from tests.running import Values, wait_for
@@ -30,9 +32,11 @@ MODEL = """
     predictions:
       files: {{path: {folder}/{name}-predictions.jsonl}}
       fields: {{id: id, time: t, predicted: p, version: v}}
+      interval: 1s
     labels:
       {labels}
       fields: {{id: id, time: t, actual: y}}
+      interval: 1s
     windows: [{windows}]
 """
 
@@ -155,9 +159,9 @@ class Scripted:
     def __init__(self, config: Any, mapper: Any, **words: Any) -> None: ...
 
     def poll(self, cursor: Any, deadline: Any) -> Poll:
+        Scripted.polls += 1
         assert Scripted.at_once.acquire(blocking=False), "two polls of one source at once"
         try:
-            Scripted.polls += 1
             return Scripted.answer(cursor)
         finally:
             Scripted.at_once.release()
@@ -171,3 +175,15 @@ def script(monkeypatch: pytest.MonkeyPatch, answer: Callable[[Any], Poll]) -> ty
     for name, value in (("answer", staticmethod(answer)), ("polls", 0), ("at_once", threading.Lock())):
         monkeypatch.setattr(Scripted, name, value, raising=False)
     return Scripted
+
+
+def command(*words: str) -> int:
+    """The exit code of a command line; the root logger is afterwards as it was before."""
+    root, ours = logging.getLogger(), logging.getLogger("exporter")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    try:
+        return main(words)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])

@@ -28,6 +28,14 @@ def _failed_if_skipped(report: Any) -> Any:
     return report
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write what tests/golden shows now as what it should show; look at the difference before you commit it",
+    )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     return _failed_if_skipped((yield))

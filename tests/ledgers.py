@@ -59,7 +59,8 @@ def column(values: Sequence[str | None]) -> Categorical:
 def predictions(*rows: P, model: str = "m", cursor: Any = None) -> Delivery:
     """A poll of a prediction log that gave *rows*."""
     floats = {
-        name: np.array([getattr(row, name) for row in rows], float) for name in ("time", "score", "latency", "actual_time")
+        name: np.array([getattr(row, name) for row in rows], float)
+        for name in ("time", "score", "latency", "actual_time")
     }
     texts = {
         name: column([getattr(row, name) for row in rows])

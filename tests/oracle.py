@@ -19,7 +19,7 @@ class Standing:
 
 @dataclass
 class Oracle:
-    """What should have come of all rows so far; a prediction is (id, time, group, class), a label (id, time, class)."""
+    """What should have come of all rows so far: predictions (id, time, group, class) and labels (id, time, class)."""
 
     horizon: float = float("inf")
     made: dict[Any, tuple[float, Any, Any]] = field(default_factory=dict)

@@ -49,6 +49,13 @@ def hidden_paths(node: Node, key: str = "") -> Iterator[str]:
             yield from hidden_paths(child, f"{key}[{number}]")
 
 
+def _is_broken(value: Any) -> bool:
+    """Whether *value* is BROKEN or holds something that is; that of a missing secret is older than the decoding."""
+    if isinstance(value, dict | list):
+        return any(map(_is_broken, value.values() if isinstance(value, dict) else value))
+    return value is BROKEN
+
+
 class Decoder:
     """Decodes the nodes of one file; *hooks* build the Structs that need more than their types say."""
 
@@ -62,7 +69,7 @@ class Decoder:
             return self.hooks[cls](node, key)
         before = len(self.faults)
         values = self.fields(node, cls, key)
-        if values is BROKEN or len(self.faults) > before:
+        if _is_broken(values) or len(self.faults) > before:
             return BROKEN
         try:
             return cls(**values)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import ABSENT, UNKNOWN, Batch, Codes, Floats, Keys, ModelSpec, Refusals
+from exporter.contracts import ABSENT, UNKNOWN, Batch, Categorical, Codes, Floats, Keys, ModelSpec, Refusals
 from exporter.families.traffic import ERRORS
 from exporter.join import Made, Told
 from exporter.pipeline.names import OTHER, Vocabulary
@@ -126,18 +126,25 @@ class Codebook:
 
     def _group(self, batch: Batch) -> Codes:
         """Group codes of a batch of predictions; a pair that was never seen gets one."""
-        zero = np.zeros(len(batch), np.int32)
-        model = self.models.codes(batch.model) if batch.model else zero
-        version = self.versions.codes(batch.version) if batch.version else zero + self.versions.code(VERSION)
+        model = _named(self.models, batch.model, self.spec.name, len(batch))
+        version = _named(self.versions, batch.version, VERSION, len(batch))
         pair = model.astype(np.int64) * self.max_versions + version
         known = {m * self.max_versions + v: code for code, (m, v) in enumerate(self.groups)}
         table = np.full(len(self.models.names) * self.max_versions, ABSENT, np.int32)
         table[list(known)] = list(known.values())
-        for new in np.unique(pair[table[pair] == ABSENT]).tolist():
+        for new in sorted(set(pair[table[pair] == ABSENT].tolist())):
             table[new] = len(self.groups)
             self.groups.append(divmod(new, self.max_versions))
         codes: Codes = table[pair]
         return codes
+
+
+def _named(vocabulary: Vocabulary, column: Categorical | None, nameless: str, count: int) -> Codes:
+    """Codes of a *column* in which no row is without a name: *nameless* stands for those that have none."""
+    codes = np.full(count, ABSENT, np.int32) if column is None else vocabulary.codes(column)
+    if len(codes) and codes.min() == ABSENT:
+        codes[codes == ABSENT] = vocabulary.code(nameless)
+    return codes
 
 
 def sides(made: Rows, told: Rows) -> tuple[Made, Told]:

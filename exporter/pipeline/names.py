@@ -30,7 +30,8 @@ class Vocabulary:
             self.code(name)
 
     def code(self, name: str) -> int:
-        """The code of *name*, a new one if there is room."""
+        """The code of *name*, a new one if there is room; lone surrogates, which no file can hold, become `?`."""
+        name = name.encode(errors="replace").decode()
         code = self._codes.get(name)
         if code is not None:
             return code
@@ -51,7 +52,7 @@ class Vocabulary:
             table = grown
         out = table[column.codes]
         if (out == ABSENT - 1).any():
-            for code in np.unique(column.codes[out == ABSENT - 1]).tolist():
+            for code in sorted(set(column.codes[out == ABSENT - 1].tolist())):
                 table[code] = self.code(column.names[code])
             out = table[column.codes]
         self._translations = {id(column.names): (column.names, table)} | self._few()

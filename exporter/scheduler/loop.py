@@ -127,6 +127,10 @@ class Scheduler:
             return f"Still looking for the first time: {awaited}."
         return "The backlog is read, but not shown yet."
 
+    def show_soon(self) -> None:
+        """Something outside has changed that the next snapshot, due at the next tick, shall show."""
+        self._changed = True
+
     def sources(self) -> tuple[SourceStatus, ...]:
         return tuple(feed.telemetry.status(feed.note) for feed in self.feeds)
 

@@ -138,15 +138,7 @@ class Client:
                 stream=True,
             ) as response:
                 self._judge(response, where)
-                body = self._body(response, where, deadline) if response.status_code == 200 else b""
-                link = response.links.get("next", {}).get("url")
-                return Answer(
-                    response.status_code,
-                    body,
-                    response.headers.get("ETag"),
-                    response.headers.get("Last-Modified"),
-                    link,
-                )
+                return self._answer(response, where, deadline)
         except (requests.Timeout, urllib3.exceptions.TimeoutError):
             raise _Passing(SourceTimeout(f"{where}: no answer in time")) from None
         except requests.exceptions.SSLError:
@@ -161,6 +153,12 @@ class Client:
             raise _Passing(SourceUnavailable(f"{where}: {_reason(error)}")) from None
         except (requests.RequestException, ValueError, OSError) as error:  # their words may hold headers or the query
             raise SourceDataError(f"{where}: this request cannot be made ({type(error).__name__})") from None
+
+    def _answer(self, response: requests.Response, where: str, deadline: Deadline) -> Answer:
+        body = self._body(response, where, deadline) if response.status_code == 200 else b""
+        link = response.links.get("next", {}).get("url")
+        tag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+        return Answer(response.status_code, body, tag, modified, link)
 
     def _judge(self, response: requests.Response, where: str) -> None:
         """Raises for every status that brings no answer."""

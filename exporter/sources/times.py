@@ -83,7 +83,7 @@ class Times:
         if not column or lengths.min() == 0:
             return self._values(column, unit)
         times = np.full(len(column), np.nan)
-        for width in np.unique(lengths).tolist():
+        for width in sorted(set(lengths.tolist())):
             rows = np.flatnonzero(lengths == width)
             group = column if len(rows) == len(column) else [column[row] for row in rows.tolist()]
             if width > _LONGEST or len(self._iso(group, rows, times)):

@@ -32,7 +32,8 @@ def write(folder: Path, rows: int, seed: int = 7) -> None:
             )
     with (folder / "labels.jsonl").open("w") as file:
         file.writelines(
-            f'{{"id":"{ids[i]}","label":{truth[i]},"ts":{time[i] + 3600:.3f}}}\n' for i in rng.permutation(rows).tolist()
+            f'{{"id":"{ids[i]}","label":{truth[i]},"ts":{time[i] + 3600:.3f}}}\n'
+            for i in rng.permutation(rows).tolist()
         )
     done.touch()
 

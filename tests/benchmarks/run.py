@@ -40,10 +40,20 @@ class Bench:
         return {key: sorted(result[key] for result in results)[repeat // 2] for key in results[0]}
 
     def _once(self, name: str, arguments: tuple[object, ...], pin: bool) -> dict[str, float]:
-        command = [sys.executable, __file__, "--case", name, json.dumps([str(a) if isinstance(a, Path) else a for a in arguments])]
+        command = [
+            sys.executable,
+            __file__,
+            "--case",
+            name,
+            json.dumps([str(a) if isinstance(a, Path) else a for a in arguments]),
+        ]
         limits = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            command, capture_output=True, text=True, env=os.environ | limits | ({"BENCHMARK_PIN": "1"} if pin else {}), check=False
+            command,
+            capture_output=True,
+            text=True,
+            env=os.environ | limits | ({"BENCHMARK_PIN": "1"} if pin else {}),
+            check=False,
         )
         if done.returncode and "fill_and_die" not in name:
             raise SystemExit(f"{name} failed:\n{done.stderr}")
@@ -85,7 +95,9 @@ class Bench:
             ">= 3,000x",
             theirs / ours >= 3000,
         )
-        self.line(f"the same at {self.many:,} rows against 10,000", f"{large / small:.2f}x", "<= 1.5x", large / small <= 1.5)
+        self.line(
+            f"the same at {self.many:,} rows against 10,000", f"{large / small:.2f}x", "<= 1.5x", large / small <= 1.5
+        )
 
     def remembered(self) -> None:
         """Ten million remembered predictions."""
@@ -126,7 +138,9 @@ class Bench:
         """A sidecar with nothing to do."""
         found = self.case("serving.idle", self.folder / "idle", pin=False)
         self.line("idle sidecar: memory", f"{found['rss']:.0f} MB RSS", "<= 55 MB", found["rss"] <= 55)
-        self.line("idle sidecar: first scrape served after", f"{found['first']:.2f} s", "<= 0.4 s", found["first"] <= 0.4)
+        self.line(
+            "idle sidecar: first scrape served after", f"{found['first']:.2f} s", "<= 0.4 s", found["first"] <= 0.4
+        )
         self.line("idle sidecar: heavy libraries loaded", f"{found['heavy']:.0f}", "0", not found["heavy"])
 
 
@@ -168,7 +182,8 @@ def _run_case(name: str, arguments: str) -> None:
 def _machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {os.cpu_count()} cores, {system}"
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ def write_wide(folder: Path, rows: int) -> Path:
     predicted = np.where(rng.random(rows) < 0.8, actual, rng.integers(0, CLASSES, rows))
     with (folder / "predictions.jsonl").open("w") as file:
         file.writelines(
-            f'{{"id":"id-{i:012d}","ts":{1_700_000_000 + i * 0.01},"v":"v{version[i]}","p":"c{predicted[i]}","a":"c{actual[i]}"}}\n'
+            f'{{"id":"id-{i:012d}","ts":{1_700_000_000 + i * 0.01},"v":"v{version[i]}",'
+            f'"p":"c{predicted[i]}","a":"c{actual[i]}"}}\n'
             for i in range(rows)
         )
     config = folder / "wide.yml"
@@ -102,7 +103,9 @@ def start(config: Path, state: Path) -> tuple[subprocess.Popen[bytes], int, floa
 
 def get(port: int, connection: http.client.HTTPConnection | None = None) -> bytes | None:
     connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip", "Accept": "application/openmetrics-text;version=1.0.0"})
+    connection.request(
+        "GET", "/metrics", headers={"Accept-Encoding": "gzip", "Accept": "application/openmetrics-text;version=1.0.0"}
+    )
     response = connection.getresponse()
     body = response.read()
     return body if response.status == 200 else None
@@ -127,7 +130,12 @@ def scrapes(folder: Path, rows: int, count: int = 200) -> dict[str, float]:
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    return {"p50": float(np.percentile(times, 50)), "p99": float(np.percentile(times, 99)), "series": series, "read": read}
+    return {
+        "p50": float(np.percentile(times, 50)),
+        "p99": float(np.percentile(times, 99)),
+        "series": series,
+        "read": read,
+    }
 
 
 def _own(port: int, name: bytes) -> int:
@@ -171,5 +179,3 @@ models:
     rss = int(status.split("VmRSS:")[1].split()[0]) / 1024
     heavy = sum(f"/{name}/" in maps for name in ("sklearn", "pandas", "pyarrow", "scipy"))
     return {"rss": rss, "first": min(seconds), "heavy": heavy}
-
-

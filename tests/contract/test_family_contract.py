@@ -109,7 +109,7 @@ def test_it_is_a_family(family):
 
 
 def test_names_follow_the_rules(kind):
-    """Names say model, what and unit; `_total` belongs to counters alone, and no gauge ends as a histogram's sample."""
+    """Names say model, what and unit; `_total` belongs to counters, and none ends as a histogram's sample."""
     for one in kind.specs:
         assert NAME.fullmatch(one.name)
         assert one.name.endswith("_total") == (one.type == "counter")

@@ -23,7 +23,9 @@ def test_metric_catalogue_is_current():
     assert (ROOT / "docs/metrics.md").read_text().endswith("\n\n" + catalogue.render("markdown"))
 
 
-@pytest.mark.parametrize("text", re.findall(r"```yaml\n(models:.*?)```", README, re.DOTALL), ids=lambda text: text.split()[1])
+@pytest.mark.parametrize(
+    "text", re.findall(r"```yaml\n(models:.*?)```", README, re.DOTALL), ids=lambda text: text.split()[1]
+)
 def test_configs_of_the_readme_are_valid(text):
     """A config that is copied from the README loads."""
     secrets = {"LABELS_DB": "postgresql://localhost/labels", "WAREHOUSE": "sqlite:///w.db", "LABELS_TOKEN": "t"}

@@ -41,7 +41,7 @@ def tiny_segments() -> None:
 
 
 def deliveries(cycle: int) -> list[Any]:
-    """Rows of one cycle: new and repeated predictions, labels on time, early, late, repeated, corrected or orphaned."""
+    """Rows of one cycle: new and repeated predictions; labels on time, early, late, repeated, corrected, orphaned."""
     rng = random.Random(cycle)
     now = 100.0 * cycle
     made = [
@@ -147,7 +147,7 @@ def main() -> None:
         POINTS[point[0]](_Dying(int(point[1])))
     state = State(Path(folder))
     assert state.damaged is None
-    feed(Pipeline(SETTING, state), lambda cycle: print(cycle, flush=True))
+    feed(Pipeline(SETTING, state), lambda cycle: sys.stdout.write(f"{cycle}\n") and sys.stdout.flush())
     state.close()
 
 

@@ -59,7 +59,14 @@ def _unknown_table(path):
 
 @pytest.mark.parametrize(
     "harm",
-    [_garbage, _garbage_inside, _another_database, _senseless_rows, _unknown_table, lambda path: os.truncate(path, 5000)],
+    [
+        _garbage,
+        _garbage_inside,
+        _another_database,
+        _senseless_rows,
+        _unknown_table,
+        lambda path: os.truncate(path, 5000),
+    ],
     ids=["garbage", "garbage-inside", "another-database", "senseless-rows", "unknown-table", "truncated"],
 )
 def test_a_damaged_database_is_moved_aside(folder, harm):

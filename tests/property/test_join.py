@@ -52,10 +52,12 @@ class Joining:
             ),
         )
         scored = joined.scored
-        for sign, *cell in zip(*(column.tolist() for column in (scored.sign, scored.group, scored.actual, scored.predicted))):
+        for sign, *cell in zip(
+            *(column.tolist() for column in (scored.sign, scored.group, scored.actual, scored.predicted)), strict=True
+        ):
             self.net[tuple(cell)] += sign
             self.retracted[tuple(cell)] += sign < 0
-        self.scored += list(zip(scored.sign.tolist(), scored.actual.tolist(), scored.label_time.tolist()))
+        self.scored += list(zip(scored.sign.tolist(), scored.actual.tolist(), scored.label_time.tolist(), strict=True))
         self.pending.update(group[joined.new].tolist())
         self.pending.subtract(joined.answered_group.tolist())
         self.results.update(joined.results)

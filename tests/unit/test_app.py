@@ -62,6 +62,15 @@ def test_a_restart_goes_on_and_shows_no_counter_at_zero(monkeypatch, tmp_path):
         assert exporter.values().one("model_labelled_predictions_total", correct="true") == 2
 
 
+def test_the_very_first_scrape_is_answered(tmp_path):
+    """There is a snapshot, with what was saved, before there is a port."""
+    rewrite(tmp_path, config(tmp_path))
+    app = App(Options(config=tmp_path / "model-exporter.yml", state=None, address="127.0.0.1:0"))
+    with app.serving():
+        assert b'model_joins_total{model="m",result="matched"} 0' in app.snapshot.text
+        assert b"model_exporter_source_up" in app.snapshot.text
+
+
 def test_a_row_with_its_label_is_a_starting_total_too(monkeypatch, tmp_path):
     """A model with a single source is ready by its first poll; nothing of that poll is shown at 0."""
     predict(tmp_path, 1)
@@ -289,6 +298,31 @@ def test_a_reload_does_not_poll_a_stuck_source_twice(monkeypatch, tmp_path):
         free.set()
         wait_for(lambda: source.polls > 2, 5)
         exporter.ready()
+
+
+def test_a_reload_does_not_bring_stale_gauges_back(monkeypatch, tmp_path):
+    """A source that was silent before a reload is as silent after it."""
+    gone = threading.Event()
+
+    def answer(cursor):
+        if gone.is_set():
+            raise SourceUnavailable("nothing there")
+        return Poll(None, cursor)
+
+    script(monkeypatch, answer)
+    predict(tmp_path, 1)
+    gauge = "model_window_labelled_predictions"
+    with running(monkeypatch, tmp_path, config(tmp_path, labels="scripted: {}"), lifecycle=True) as exporter:
+        exporter.ready()
+        exporter.once(lambda v: v.of(gauge))
+        gone.set()
+        exporter.leaps.ahead = 61
+        exporter.once(lambda v: not v.of(gauge))
+        rewrite(tmp_path, config(tmp_path, labels="scripted: {}", windows="last 5"))
+        exporter.get("/-/reload", "POST")
+        predict(tmp_path, 2)
+        values = exporter.once(lambda v: v.one("model_exporter_source_rows_total", role="predictions") == 2)
+        assert values.of(gauge) == []
 
 
 def test_what_a_reload_raises_unforeseen_ends_nothing(monkeypatch, tmp_path):

@@ -21,7 +21,7 @@ def series(metric, *kinds):
     return [Series(metric, (("kind", kind),)) for kind in kinds]
 
 
-def put(exposition, owner, values, shown, shape=None, model="m"):
+def put(exposition, owner, values, shown, shape=None, model="m"):  # noqa: PLR0917 - as `Exposition.put` itself
     exposition.put((owner,), shape or tuple(shown), (("model", model),), lambda: shown, values)
 
 

@@ -19,7 +19,7 @@ class Joining:
         self.join = Join(self.state.table("made"), self.state.table("early"), HORIZON)
 
     def step(self, made=(), told=()):
-        """Predictions (id, time, class) and labels (id, time, class); returns scored rows and results that occurred."""
+        """Predictions and labels, (id, time, class) each; returns scored rows and the results that occurred."""
         joined = self.join.step(
             Made(
                 key=keys(row[0] for row in made),

@@ -145,7 +145,7 @@ def exposed(config, classes, versions=1, errors=0):
     )
     with closing(State(None)) as state:
         pipeline = Pipeline(config, state)
-        pipeline.count([Delivery(name, "predictions", Poll(batch, {}))])
+        pipeline.absorb([Delivery(name, "predictions", Poll(batch, {}))])
         pipeline.snapshot(0.0, (b"", b""), Status())
         return pipeline.exposition.series
 

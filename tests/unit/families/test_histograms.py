@@ -18,7 +18,10 @@ def told(family, rows):
     sums = np.bincount(cells.local, cells.weight, minlength=family.size)
     series = family.series(NAMES)
     values = family.values(NAMES, sums, np.zeros(family.size))
-    return {one.suffix + "".join(value for _, value in one.labels): value for one, value in zip(series, values, strict=True)}
+    return {
+        one.suffix + "".join(value for _, value in one.labels): value
+        for one, value in zip(series, values, strict=True)
+    }
 
 
 def traffic(*latency):

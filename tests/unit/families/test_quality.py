@@ -14,7 +14,9 @@ NAMES = {"class": ["legit", "fraud"], "error": []}
 
 
 def family(**words):
-    return Quality(ModelSpec(name="m", **{"task": "binary", "positive": "fraud", "classes": ("legit", "fraud"), **words}))
+    return Quality(
+        ModelSpec(name="m", **{"task": "binary", "positive": "fraud", "classes": ("legit", "fraud"), **words})
+    )
 
 
 def gauges(one, counts, names=NAMES):
@@ -77,7 +79,8 @@ def test_outcomes_are_told_for_every_class():
     """tp, fp, fn and tn of each class against the rest, and their sum is all rows."""
     one = family()
     values = one.values(NAMES, np.array([5.0, 1, 2, 3]), np.zeros(4))
-    seen = {tuple(value for _, value in series.labels): value for series, value in zip(one.series(NAMES), values)
+    shown = zip(one.series(NAMES), values, strict=True)
+    seen = {tuple(value for _, value in series.labels): value for series, value in shown
             if series.metric == "model_outcomes_total"}  # fmt: skip
     assert [seen["fraud", outcome] for outcome in ("tp", "fp", "fn", "tn")] == [3, 1, 2, 5]
     assert [seen["legit", outcome] for outcome in ("tp", "fp", "fn", "tn")] == [5, 2, 1, 3]

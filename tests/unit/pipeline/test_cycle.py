@@ -89,7 +89,9 @@ def test_cursors_are_committed_with_their_rows(tmp_path):
 
 def test_several_batches_of_one_source_are_taken_in_order(pipeline):
     """Pages that came since the last cycle are one stream, whatever columns they have."""
-    plain = Batch(role="predictions", key=predictions(P(9)).poll.batch.key, time=predictions(P(9, 1.0)).poll.batch.time)
+    plain = Batch(
+        role="predictions", key=predictions(P(9)).poll.batch.key, time=predictions(P(9, 1.0)).poll.batch.time
+    )
     pipeline.absorb(
         [
             predictions(P(1, predicted="a")),
@@ -107,7 +109,9 @@ def test_several_batches_of_one_source_are_taken_in_order(pipeline):
 
 def test_versions_and_models_have_series_of_their_own(pipeline):
     """A column may name the model; a row without a version has the version `unknown`."""
-    pipeline.absorb([predictions(P(1, version="2", model="x"), P(2, version="2", model="y"), P(3, version="2", model="x"))])
+    pipeline.absorb(
+        [predictions(P(1, version="2", model="x"), P(2, version="2", model="y"), P(3, version="2", model="x"))]
+    )
     found = samples(shown(pipeline))
     assert found["model_predictions_total", frozenset({("model", "x"), ("version", "2"), ("predicted", "a")})] == 2
     assert found["model_predictions_total", frozenset({("model", "y"), ("version", "2"), ("predicted", "a")})] == 1
@@ -134,7 +138,9 @@ def test_many_versions_of_many_models_keep_their_groups(state):
     ledger = pipeline.ledgers["m"]
     assert len(ledger.codebook.groups) <= 65_535
     assert ledger.results["matched"] == len(rows)
-    assert sum(ledger.tallies[0].totals.of(group)[0].sum() for group in range(len(ledger.codebook.groups))) == len(rows)
+    assert sum(ledger.tallies[0].totals.of(group)[0].sum() for group in range(len(ledger.codebook.groups))) == len(
+        rows
+    )
 
 
 def test_a_failed_prediction_waits_for_no_label(pipeline):
@@ -152,6 +158,24 @@ def test_predictions_expire_by_event_time(state):
     pipeline.absorb([predictions(P(3, 1000.0)), labels(L(9, 399.0))])
     found = samples(shown(pipeline))
     assert (result(pipeline, "expired"), found[sample("model_pending_predictions")]) == (1, 2)
+
+
+def test_a_restart_keeps_the_watermark(tmp_path):
+    """Rows that come after a restart are as old as they would have been without it."""
+    setting = config(model(horizon=360.0))
+    first = [predictions(P(1, 5000.0)), labels(L(1, 5000.0))]
+    old = [predictions(P(2, 100.0), P(3, 4900.0))]
+    undisturbed = Pipeline(setting, State(None))
+    state = State(tmp_path)
+    Pipeline(setting, state).absorb(first)
+    state.close()
+    state = State(tmp_path)
+    restarted = Pipeline(setting, state)
+    undisturbed.absorb(first)
+    for pipeline in (undisturbed, restarted):
+        pipeline.absorb(old)
+        assert (result(pipeline, "expired"), samples(shown(pipeline))[sample("model_pending_predictions")]) == (0, 1)
+    state.close()
 
 
 def test_a_silent_stream_holds_time_back_until_it_is_idle(state):
@@ -259,7 +283,10 @@ def test_deliveries_can_be_given_again_if_there_was_no_room(tmp_path, monkeypatc
     state = State(tmp_path)
     pipeline = Pipeline(config(), state)
     pipeline.absorb([predictions(P(1))])
-    deliveries = [predictions(*(P(one) for one in range(20_000)), cursor=1), labels(*(L(one) for one in range(20_000)))]
+    deliveries = [
+        predictions(*(P(one) for one in range(20_000)), cursor=1),
+        labels(*(L(one) for one in range(20_000))),
+    ]
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -277,11 +304,16 @@ def test_deliveries_can_be_given_again_if_there_was_no_room(tmp_path, monkeypatc
 
 def test_what_a_config_change_keeps(tmp_path):
     """Other windows, buckets or horizon keep all other counts; other classes begin anew."""
-    rows = [predictions(*(P(one, 10.0 * one, latency=0.2) for one in range(30))), labels(*(L(one, 300.0) for one in range(9)))]
+    rows = [
+        predictions(*(P(one, 10.0 * one, latency=0.2) for one in range(30))),
+        labels(*(L(one, 300.0) for one in range(9))),
+    ]
 
     def restarted(**words):
         state = State(tmp_path)
-        pipeline = Pipeline(config(model(**{"latency_buckets": (0.1, 1.0), "delay_buckets": (60.0, 600.0), **words})), state)
+        pipeline = Pipeline(
+            config(model(**{"latency_buckets": (0.1, 1.0), "delay_buckets": (60.0, 600.0), **words})), state
+        )
         return state, pipeline
 
     at = {
@@ -302,9 +334,19 @@ def test_what_a_config_change_keeps(tmp_path):
     usual = {"windows": ["360s"], "horizon": 3600.0}
     nothing = [labels(L("nobody", 300.0))]
     assert seen(usual, [rows]) == {"labelled": 9, "window": 9, "timed": 30, "pending": 21}
-    assert seen({**usual, "windows": ["720s"]}, [nothing]) == {"labelled": 9, "window": None, "timed": 30, "pending": 21}
+    assert seen({**usual, "windows": ["720s"]}, [nothing]) == {
+        "labelled": 9,
+        "window": None,
+        "timed": 30,
+        "pending": 21,
+    }
     assert seen(usual, [nothing]) == {"labelled": 9, "window": 0, "timed": 30, "pending": 21}
-    assert seen({**usual, "latency_buckets": (0.5,)}, [nothing]) == {"labelled": 9, "window": 0, "timed": 0, "pending": 21}
+    assert seen({**usual, "latency_buckets": (0.5,)}, [nothing]) == {
+        "labelled": 9,
+        "window": 0,
+        "timed": 0,
+        "pending": 21,
+    }
     assert seen({**usual, "latency_buckets": (0.5,)}) == {"labelled": 9, "window": 0, "timed": 0, "pending": 21}
     shorter = {**usual, "horizon": 180.0}
     assert seen(shorter, [nothing]) == {"labelled": 9, "window": 0, "timed": 0, "pending": 18}

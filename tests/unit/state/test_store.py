@@ -99,7 +99,7 @@ def test_label_changes_leave_the_database_once_they_are_in_the_rows(open_state, 
 def test_a_folder_is_used_by_one_process(open_state, folder):
     """The second one is told whom to give way to, and the lock goes with its holder."""
     state = open_state()
-    with pytest.raises(StateLocked, match="give each its own --state.path"):
+    with pytest.raises(StateLocked, match=r"give each its own --state\.path"):
         State(folder)
     state.close()
     open_state()
@@ -112,7 +112,7 @@ def test_a_newer_format_is_refused_untouched(open_state, folder):
     database.execute(f"PRAGMA user_version = {store.FORMAT + 1}")
     database.close()
     for _ in range(2):
-        with pytest.raises(StateVersion, match="upgrade the exporter, or start with another --state.path"):
+        with pytest.raises(StateVersion, match=r"upgrade the exporter, or start with another --state\.path"):
             State(folder)
     assert not list(folder.glob("damaged-*"))
 
@@ -120,7 +120,7 @@ def test_a_newer_format_is_refused_untouched(open_state, folder):
 def test_a_path_that_cannot_be_a_folder(tmp_path):
     """A file in the way is named, with what to do."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StateError, match="file.*name another --state.path"):
+    with pytest.raises(StateError, match=r"file.*name another --state\.path"):
         State(tmp_path / "file")
 
 

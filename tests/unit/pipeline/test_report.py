@@ -1,0 +1,67 @@
+"""What the web page is told of a model."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.contracts import ModelStatus, VersionStatus, WindowStatus
+from exporter.pipeline import Pipeline, report
+from exporter.state import State
+from tests.ledgers import L, P, config, labels, model, predictions
+
+
+def status(pipeline):
+    return report.status(pipeline.ledgers["m"])
+
+
+def test_nothing_is_known_before_the_first_row():
+    """A configured model has a name and no version."""
+    assert status(Pipeline(config(), State(None))) == ModelStatus(name="m", task="multiclass")
+
+
+def test_a_version_is_told_as_its_series_tell_it():
+    """Counts are net of corrections, times are event times, ratios are those of the windows."""
+    setting = config(model(task="binary", positive="a", classes=("a", "b"), windows=["60s", "last 2"], horizon=1e9))
+    pipeline = Pipeline(setting, State(None))
+    pipeline.absorb(
+        [
+            predictions(P(1, 1.0, "a"), P(2, 2.0, "b"), P(3, 3.0, "a"), P(4, 4.0, error="x")),
+            labels(L(1, 5.0, "a"), L(2, 6.0, "b"), L(9, 6.0)),
+        ]
+    )
+    pipeline.absorb([labels(L(2, 7.0, "a"))])
+    ratios = {"accuracy": 0.5, "precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}
+    assert status(pipeline) == ModelStatus(
+        name="m",
+        task="binary",
+        orphan_labels=1,
+        versions=(
+            VersionStatus(
+                version="1",
+                predictions=3,
+                labelled=2,
+                pending=1,
+                last_prediction=4.0,
+                last_label=7.0,
+                windows=tuple(WindowStatus(name=name, labelled=2, **ratios) for name in ("60s", "last 2")),
+            ),
+        ),
+    )
+
+
+def test_what_is_undefined_is_none():
+    """A window without rows has a count of 0 and no ratio; a version without a label has no label time."""
+    pipeline = Pipeline(config(model(windows=["60s"])), State(None))
+    pipeline.absorb([predictions(P(1, 1.0))])
+    (version,) = status(pipeline).versions
+    assert version.last_label is None
+    assert version.windows == (WindowStatus(name="60s", labelled=0, average="macro"),)
+
+
+def test_versions_of_a_model_column_carry_its_name():
+    """Several models of one log are told apart; the entry's own name, which rows without one have, is not repeated."""
+    pipeline = Pipeline(config(), State(None))
+    pipeline.absorb(
+        [predictions(P(1, version="7"), P(2, model="n", version="7"), P(3, version="8"), P(4, version=None))]
+    )
+    assert {version.version for version in status(pipeline).versions} == {"7", "n / 7", "8", "unknown"}

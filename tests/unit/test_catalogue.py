@@ -1,0 +1,71 @@
+"""The catalogue is what /metrics shows: no metric more, and none less."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter import catalogue
+from tests.apps import START, config, label, running, write
+
+
+@pytest.fixture
+def full(monkeypatch, tmp_path):
+    """A scrape in which no metric is missing: rows with latency, errors, labels and faults, and thresholds."""
+    write(
+        tmp_path,
+        "m-predictions.jsonl",
+        {"id": 1, "t": START, "p": "a", "v": "1", "ms": 5, "e": None},
+        {"id": 2, "t": START, "p": None, "v": "1", "ms": 5, "e": "timeout"},
+        {"id": 3, "t": "no time", "p": "a", "v": "1"},
+    )
+    label(tmp_path, 1)
+    text = config(tmp_path, more="    thresholds: {accuracy: {warning: 0.9}}\n")
+    text = text.replace("version: v}", "version: v, error: e, latency: {field: ms, unit: ms}}")
+    with running(monkeypatch, tmp_path, text) as exporter:
+        exporter.ready()
+        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 1)
+        return exporter.get("/metrics")[1]
+
+
+def test_it_is_what_a_full_scrape_shows(full):
+    """Names, types, helps and labels of all metrics are the same on both sides."""
+    shown = {}
+    for family in text_string_to_metric_families(full):
+        name = family.name + "_total" * (family.type == "counter")
+        labels = set().union(*(sample.labels for sample in family.samples)) - {"le"} if family.samples else None
+        shown[name] = family.type, family.documentation, labels
+    listed = {spec.name: (spec.type, spec.help, set(spec.labels)) for spec in catalogue.specs()}
+    assert shown.keys() == listed.keys()
+    for name, (kind, text, labels) in listed.items():
+        assert shown[name][:2] == (kind, text), name
+        assert shown[name][2] in (labels, None), name
+
+
+def test_every_metric_stands_once():
+    """No name is given twice, and every one has a help that is a sentence or close to one."""
+    specs = catalogue.specs()
+    assert len({spec.name for spec in specs}) == len(specs)
+    assert all(len(spec.help) > 10 for spec in specs)
+
+
+@pytest.mark.parametrize("kind", ["text", "markdown", "json"])
+def test_every_form_holds_every_metric(kind):
+    """The three forms name the same metrics, in the same order."""
+    text = catalogue.render(kind)
+    names = {
+        "text": lambda: re.findall(r"^(\w+)(?:{.*})?  \w+$", text, re.MULTILINE),
+        "markdown": lambda: re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE),
+        "json": lambda: [spec["name"] for spec in json.loads(text)],
+    }[kind]()
+    assert names == [spec.name for spec in catalogue.specs()]
+    assert text.endswith("\n")
+
+
+def test_a_row_of_the_markdown_table_has_four_cells():
+    """No help and no label breaks the table."""
+    rows = catalogue.render("markdown").splitlines()
+    assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {6}
