@@ -17,17 +17,20 @@ from exporter.probes.pidfd import Pidfd
 SCRIPT = """
 import os, signal, socket, sys
 
+def say(word, number):
+    os.write(1, f"{word} {number}\\n".encode())  # whole, whoever else writes
+
 listening = socket.socket()
 listening.bind(("127.0.0.1", 0))
 listening.listen()
-print("port", listening.getsockname()[1], flush=True)
+say("port", listening.getsockname()[1])
 kids = set()
 
 def work():
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
     signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
-    print("worker", os.getpid(), flush=True)
+    say("worker", os.getpid())
     while True:
         signal.pause()
 
@@ -42,15 +45,20 @@ def stop(*_):
         os.kill(kid, signal.SIGTERM)
     sys.exit(0)
 
+def deafen(*_):
+    listening.close()
+    say("deaf", os.getpid())
+
 for _ in range(int(sys.argv[1])):
     fork()
+signal.signal(signal.SIGHUP, deafen)
 signal.signal(signal.SIGTERM, stop)
-print("ready", os.getpid(), flush=True)
+say("ready", os.getpid())
 while kids:
     kid, _ = os.wait()
     kids.remove(kid)
     fork()
-    print("replaced", kid, flush=True)
+    say("replaced", kid)
 while True:
     signal.pause()
 """
@@ -84,8 +92,7 @@ class Server:
         command = [sys.executable, str(script), str(workers)]
         server = cls(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True))
         server.tell("ready")
-        while len(server.workers) < workers:
-            server.tell("worker")
+        server.await_workers(workers)
         return server
 
     @property
@@ -109,6 +116,11 @@ class Server:
             if word == wanted:
                 return int(number)
         raise AssertionError(f"the server ended before it said {wanted}")
+
+    def await_workers(self, count: int) -> None:
+        """Wait until so many workers have ever begun."""
+        while len(self.workers) < count:
+            self.tell("worker")
 
     def lose_worker(self, pid: int, number: int) -> None:
         """Signal a worker, and wait until the server has reaped and replaced it."""

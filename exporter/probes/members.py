@@ -47,8 +47,9 @@ def stat(pid: int) -> Stat | None:
 
 
 class Member:
-    """The process that has the number *pid* now; raises ProcessLookupError if none lives.
+    """The process that has the number *pid* now.
 
+    Raises ProcessLookupError if none lives, and PermissionError if /proc hides it.
     `started` are clock ticks since boot, and with the pid tell this process from any other until the machine boots.
     """
 
@@ -59,12 +60,15 @@ class Member:
             raise ProcessLookupError(pid) from None
         self.pid = pid
         self._fd = _pidfd(pid)
-        seen = stat(pid)  # after the pidfd: both are of one process unless it has ended
-        if seen is None or not seen.alive or self.ended:
+        try:
+            seen = stat(pid)  # after the pidfd: both are of one process unless it has ended
+        except PermissionError:
+            self.close()
+            raise
+        self.started = seen.started if seen else 0
+        if self.ended:
             self.close()
             raise ProcessLookupError(pid)
-        self.started = seen.started
-        self.parent = seen.parent
         self.files_limit = _files_limit(self.process)
         self.name, self.command = _command(self.process)
 
