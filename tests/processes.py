@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from exporter.contracts import Clock
 from exporter.probes.pidfd import Pidfd
 
 SCRIPT = """
-import os, signal, socket, sys
+import ctypes, os, signal, socket, sys
 
 def say(word, number):
     os.write(1, f"{word} {number}\\n".encode())  # whole, whoever else writes
@@ -26,7 +28,10 @@ listening.listen()
 say("port", listening.getsockname()[1])
 kids = set()
 
-def work():
+def work(parent):
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no test leaves an orphan
+    if os.getppid() != parent:
+        os._exit(0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
     signal.signal(signal.SIGUSR2, lambda *_: os._exit(3))
@@ -35,9 +40,9 @@ def work():
         signal.pause()
 
 def fork():
-    kid = os.fork()
+    own, kid = os.getpid(), os.fork()
     if not kid:
-        work()
+        work(own)
     kids.add(kid)
 
 def stop(*_):
@@ -128,28 +133,26 @@ class Server:
         assert self.tell("replaced") == pid
 
     def end(self, number: int = signal.SIGKILL) -> None:
+        """Signal the first process and reap it; the workers end with it."""
         self.process.send_signal(number)
         self.process.wait()
+        until(lambda: all(map(gone, self.workers)))
 
     def close(self) -> None:
         """End the whole session; its leader is held unreaped until then, so that the number is its own."""
         if self.process.returncode is None:
             os.killpg(self.pid, signal.SIGKILL)
             self.process.wait()
-        for worker in self.workers:
-            end_descendant(worker, self.process.args[1])
         assert self.process.stdout is not None
         self.process.stdout.close()
 
 
-def end_descendant(pid: int, script: str) -> None:
-    """Kill *pid* if it still is a process of *script*."""
+def gone(pid: int) -> bool:
+    """Whether *pid* has ended, even if nobody reaps it."""
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return
-    if script.encode() in command:
-        os.kill(pid, signal.SIGKILL)
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

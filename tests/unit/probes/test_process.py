@@ -18,7 +18,7 @@ import pytest
 from exporter.contracts import Deadline, Probe, Sight
 from exporter.probes import tree as trees
 from exporter.probes.process import Process
-from tests.processes import Server, Ticks, end_descendant, kernel_tells_exits, until
+from tests.processes import Server, Ticks, kernel_tells_exits, until
 
 FOREVER = Deadline(float("inf"))
 INTERVAL = 15.0
@@ -184,9 +184,6 @@ def test_end_of_the_server(number, reason, serve, watch, told):
     seen = watch(command=by_command(server))
     seen.look()
     server.end(number)
-    for worker in server.workers:
-        end_descendant(worker, server.process.args[1])  # orphans match too
-    until(lambda: not any(map(psutil.pid_exists, server.workers)))
     if number == signal.SIGINT and server.process.returncode == -signal.SIGINT:
         reason = ("planned", "stop")
     sight = seen.look()
@@ -273,7 +270,6 @@ def test_fault_of_a_worker_explains_the_end_of_the_server(serve, watch, told):
     seen.look()
     server.lose_worker(server.workers[0], signal.SIGSEGV)
     server.end(signal.SIGTERM)
-    until(lambda: not any(psutil.pid_exists(pid) for pid in server.workers))
     assert ends(seen.look()) == [("crash", "SIGSEGV") if told else ("unknown", "unknown")]
 
 
