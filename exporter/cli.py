@@ -17,6 +17,7 @@ from exporter.telemetry import configure_logging
 
 if TYPE_CHECKING:
     from exporter.app import Options
+    from exporter.probes.supervisor import Supervisor
 
 OK, FAILED, USAGE, CONFIG = 0, 1, 2, 3
 _CONFIG, _ADDRESS, _METRICS = "model-exporter.yml", ":9884", "/metrics"
@@ -228,9 +229,17 @@ def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     host, _ = parse_address(options.address)
     shown = "localhost" if host in {"", "0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104
 
-    def serve(config: Path, state: Path, address: str) -> int:
+    def serve(config: Path, state: Path, address: str, supervisor: Supervisor) -> int:
         announce = partial(demo.announce, host=shown)
-        return App(Options(config=config, state=state, address=address, announce=announce)).run()
+        options = Options(
+            config=config,
+            state=state,
+            address=address,
+            supervisor=supervisor,
+            target=demo.TARGET,
+            announce=announce,
+        )
+        return App(options).run()
 
     return demo.run(options.folder, options.address, serve)
 

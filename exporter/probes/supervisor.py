@@ -153,6 +153,11 @@ class Supervisor:
         return not self._done.is_set()
 
     @property
+    def last(self) -> Exit | None:
+        """How the command ended the last time; None if it has not yet."""
+        return self._last
+
+    @property
     def pid(self) -> int | None:
         child = self._child
         return child.process.pid if child else None
