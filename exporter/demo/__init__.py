@@ -171,7 +171,8 @@ def _workload(folder: Path) -> Iterator[Supervisor]:
     from exporter.contracts import Clock  # noqa: PLC0415
     from exporter.probes.supervisor import Supervisor, SupervisorConfig  # noqa: PLC0415
 
-    command = (sys.executable, "-m", "exporter.demo.workload", str(folder), "--tied", "--mortal", "--began", f"{time.time()}")
+    program = (sys.executable, "-m", "exporter.demo.workload")
+    command = (*program, str(folder), "--tied", "--mortal", "--began", f"{time.time()}")
     at_once = Duration(_RESTART_AFTER)
     settings = SupervisorConfig(
         command=command, restart=True, delay=at_once, longest_delay=at_once, grace=Duration(_FAREWELL)

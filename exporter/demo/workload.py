@@ -252,10 +252,10 @@ class Death:
     how: str
 
 
-def death(seed: int, life: int) -> Death:
-    """How the *life*-th life ends, counted from 0."""
+def death(seed: int, life: int, mean: float = LIFE_SECONDS) -> Death:
+    """How the *life*-th life, counted from 0, ends; lives last *mean* seconds."""
     random = Random(seed * 1_000_003 + life)  # noqa: S311 - the same ends for the same seed are what is wanted
-    seconds = LIFE_SECONDS * (0.5 if life == 0 else random.uniform(0.7, 1.3))
+    seconds = mean * (0.5 if life == 0 else random.uniform(0.7, 1.3))
     return Death(seconds, ENDS[life % len(ENDS)])
 
 
@@ -336,6 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, help="write so many requests and their labels at once, all in the past")
     parser.add_argument("--tied", action="store_true", help="end when the parent process does")
     parser.add_argument("--mortal", action="store_true", help=f"end now and then, and tell how in {DEATHS}")
+    parser.add_argument("--life", type=float, default=LIFE_SECONDS, help="seconds of a life; default %(default)s")
     parser.add_argument("--began", type=float, help="when the first of its lives began, in epoch seconds")
     options = parser.parse_args(arguments)
     if not 0 < options.rate <= 10_000:
@@ -354,7 +355,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.mortal:
             write(options.folder, lines(asked, answers, start), pace)
             return 0
-        end = death(options.seed, life)
+        end = death(options.seed, life, options.life)
         own = lines(itertools.takewhile(lambda request: request.at < end.after, asked), answers, start)
         left = inherited(options.folder, start)
         live(options.folder, heapq.merge(own, left, key=operator.itemgetter(0)), pace, end, start)
