@@ -92,7 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     _serving(parser)
     _logging(parser)
     parser.set_defaults(
-        command=_serve, config=Path(_CONFIG), state=None, address=_ADDRESS, telemetry_path=_METRICS, lifecycle=False
+        command=_serve,
+        config=Path(_CONFIG),
+        state=None,
+        address=_ADDRESS,
+        telemetry_path=_METRICS,
+        lifecycle=False,
+        log_level="info",
+        log_format="logfmt",
     )
     commands = parser.add_subparsers(title="commands", metavar="[COMMAND]", description="without one, it serves")
 
@@ -116,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--target", metavar="NAME", help="the target in the config that the command is; default: the only"
                      " one that has no probe of its life, else server")  # fmt: skip
     _serving(run)
+    _logging(run)
     run.set_defaults(command=_supervise)
 
     demo = commands.add_parser("demo", help="run a real model with late labels, and the exporter beside it")
@@ -152,10 +160,10 @@ def _serving(parser: argparse.ArgumentParser) -> None:
 
 def _logging(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("logging")
-    group.add_argument("--log.level", dest="log_level", choices=["debug", "info", "warning", "error"], default="info",
-                       help="default %(default)s")  # fmt: skip
-    group.add_argument("--log.format", dest="log_format", choices=["logfmt", "json"], default="logfmt",
-                       help="default %(default)s")  # fmt: skip
+    group.add_argument("--log.level", dest="log_level", choices=["debug", "info", "warning", "error"],
+                       default=argparse.SUPPRESS, help="default info")  # fmt: skip
+    group.add_argument("--log.format", dest="log_format", choices=["logfmt", "json"],
+                       default=argparse.SUPPRESS, help="default logfmt")  # fmt: skip
 
 
 def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
