@@ -102,7 +102,16 @@ def _parser() -> argparse.ArgumentParser:
         log_format="logfmt",
     )
     commands = parser.add_subparsers(title="commands", metavar="[COMMAND]", description="without one, it serves")
+    _run_command(commands)
+    _check_command(commands)
+    _demo_command(commands)
+    metrics = commands.add_parser("metrics", help="print the catalogue of all metrics")
+    metrics.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="default %(default)s")
+    metrics.set_defaults(command=_metrics)
+    return parser
 
+
+def _check_command(commands: argparse._SubParsersAction[_Parser]) -> None:
     check = commands.add_parser("check", help="say all that is wrong with a config, and what it will expose")
     check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the config; default model-exporter.yml")
     check.add_argument("--schema", action="store_true", help="print a JSON Schema of the config for editors, and end")
@@ -114,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
 
+
+def _run_command(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = commands.add_parser(
         "run",
         help="run the model server as a child beside the exporter, and count how it ends",
@@ -126,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     _logging(run)
     run.set_defaults(command=_supervise)
 
+
+def _demo_command(commands: argparse._SubParsersAction[_Parser]) -> None:
     demo = commands.add_parser("demo", help="run a real model with late labels, and the exporter beside it")
     demo.add_argument(
         "folder", nargs="?", type=Path, metavar="FOLDER", help="where to keep its files; default: none is kept"
@@ -134,11 +147,6 @@ def _parser() -> argparse.ArgumentParser:
         "--web.listen-address", dest="address", metavar="ADDRESS", default="127.0.0.1:9884", help="default %(default)s"
     )
     demo.set_defaults(command=_demo)
-
-    metrics = commands.add_parser("metrics", help="print the catalogue of all metrics")
-    metrics.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="default %(default)s")
-    metrics.set_defaults(command=_metrics)
-    return parser
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Model servers as the exporter meets them: real processes that are killed, watched from beside or run as its child."""
+"""Model servers as the exporter meets them: real processes that are killed, watched from beside or as its child."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def tells_exits():
     return how is not None
 
 
-needs_exits = pytest.mark.skipif(not tells_exits(), reason="the kernel must tell how others' processes end: Linux 6.15")
+needs_exits = pytest.mark.skipif(not tells_exits(), reason="the kernel must tell how processes end: Linux 6.15")
 
 
 @needs_exits
