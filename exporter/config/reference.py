@@ -48,7 +48,7 @@ next to the config; neither is ever shown. Every fault is listed with its line b
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the YAML that a user writes, with the settings of every source and probe that is installed."""
+    """JSON Schema (2020-12) of the YAML that a user writes, with the settings of every installed source and probe."""
     definitions: dict[str, Any] = {}
     root = _schema(kinds.type_info(Root), definitions)
     stream = definitions[_name(StreamEntry)]

@@ -45,7 +45,7 @@ SPECS = (
         "model_server_restarts_total", "counter", "Ends, planned or not, after which it was up again, by reason.",
         ("target", "reason"),
     ),
-    MetricSpec("model_server_crashes_total", "counter", "Ends that nobody asked for, by reason.", ("target", "reason")),
+    MetricSpec("model_server_crashes_total", "counter", "Ends that nobody asked for.", ("target", "reason")),
     MetricSpec(
         "model_server_observed_seconds_total", "counter",
         "Time for which crashes are known: crashes by observed time is the crash rate.", ("target",),
