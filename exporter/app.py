@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -91,7 +92,8 @@ class App:
         self.snapshot: Snapshot | None = None
         self.reloaded = ReloadState(at=self.clock.wall())
         self._reload_lock = threading.Lock()
-        self._wake = threading.Event()
+        # Signal handlers put into it: unlike an Event, it may be used again while it is being used.
+        self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ending = self._stop_asked = False
         self._statuses: dict[str, tuple[int, ModelStatus]] = {}
         self._dropped: dict[str, int] = {}
@@ -156,13 +158,21 @@ class App:
         announce_by = self.clock.monotonic() + ANNOUNCE_AFTER
         announced = False
         while not self._ending:
-            asked = self._wake.wait(None if announced else 0.05)
-            self._wake.clear()
+            asked = self._wait(None if announced else 0.05)
             if not announced and (self.scheduler.ready() is None or self.clock.monotonic() >= announce_by):
                 self.options.announce(port)
                 announced = True
             if asked and not self._ending:
                 self.reload()
+
+    def _wait(self, timeout: float | None) -> bool:
+        """Wait until something is asked for; however often it was, it is one reload."""
+        with contextlib.suppress(queue.Empty):
+            self._asked.get(timeout=timeout)
+            while not self._asked.empty():
+                self._asked.get_nowait()
+            return True
+        return False
 
     def end(self) -> None:
         """Stop, and the model server with it if this exporter runs it."""
@@ -172,11 +182,11 @@ class App:
     def leave(self) -> None:
         """Stop, because the model server that this exporter ran has ended."""
         self._ending = True
-        self._wake.set()
+        self._asked.put("end")
 
     def _asked_to_reload(self, number: int, _: object) -> None:
         self.targets.forward(number)
-        self._wake.set()
+        self._asked.put("reload")
 
     def reload(self) -> str | None:
         """Read the config again and run on with it; with a faulty one, run on with the old.  Returns the faults."""
@@ -285,6 +295,8 @@ class App:
 
     def _publish(self, scheduler: Scheduler) -> None:
         pipeline = scheduler.pipeline
+        pipeline.show(scheduler.stale())
+        self.telemetry.shown(pipeline.exposition.series)
         for reason, count in pipeline.exposition.dropped.items():
             self.telemetry.series_dropped(reason, count - self._dropped.get(reason, 0))
             self._dropped[reason] = count
@@ -294,7 +306,7 @@ class App:
             probes=tuple(map(servers.status, pipeline.targets.values())),
         )
         own = (self.telemetry.render(), self.telemetry.render_openmetrics())
-        snapshot = pipeline.snapshot(self.clock.wall(), own, status, scheduler.stale())
+        snapshot = pipeline.exposition.render(self.clock.wall(), own, status)
         self.encodings.prepare(snapshot)
         self.snapshot = snapshot
 

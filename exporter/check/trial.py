@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TextIO
@@ -12,6 +13,7 @@ import yaml
 from exporter.check import ids, rows
 from exporter.check.layout import clean, counted, entry, percent, table
 from exporter.check.reading import Taken, read
+from exporter.config.faults import nearest
 from exporter.config.masked import masked
 from exporter.config.schema import Config, ModelConfig
 from exporter.contracts import Clock, Refusals
@@ -155,12 +157,24 @@ def _became(model: ModelConfig, taken: dict[str, Taken]) -> Iterator[str]:
     for role, refusals in refused.items():
         yield from _late(role, refusals)
     seen = {name: rows.names(side, name) for name, side in (("predicted", made), ("actual", told))}
+    yield from _positive(model, seen["predicted"] + seen["actual"])
     if seen["predicted"] and seen["actual"] and not seen["predicted"].keys() & seen["actual"].keys():
         yield from entry(
             "warning",
             "predictions and labels have no class in common, so that no prediction can be right; say which "
             "spellings mean one class: classes: {fraud: [1, true], legit: [0, false]}",
         )
+
+
+def _positive(model: ModelConfig, seen: Counter[str]) -> Iterator[str]:
+    """A positive class that never occurs is most often a misspelt one."""
+    positive = model.spec.positive
+    if positive is None or not seen or positive in seen:
+        return
+    near = nearest(positive, seen)
+    meant = f"; did you mean {clean(near)}?" if near else ""
+    names = ", ".join(clean(name) for name, _ in seen.most_common(5))
+    yield from entry("warning", f"the positive class {clean(positive)} does not occur: the classes are {names}{meant}")
 
 
 def _late(role: str, refusals: Refusals) -> Iterator[str]:

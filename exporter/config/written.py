@@ -104,7 +104,12 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         ),
     ] = None
     max_classes: Annotated[
-        int, Meta(ge=2, le=1_000, description="How many classes are told apart if none are declared.")
+        int,
+        Meta(
+            ge=2,
+            le=1_000,
+            description="How many classes are learned if none are declared; rows of further ones are refused.",
+        ),
     ] = 64
     confusion_classes: Annotated[
         int, Meta(ge=0, le=1_000, description="Up to how many classes the whole confusion matrix is exposed.")

@@ -118,11 +118,17 @@ class Codebook:
             if column is not None:
                 crowded |= (column.codes >= 0) & (codes == ABSENT)
         if crowded.any():
-            reason = "unknown_class" if self.spec.task == "binary" else "too_many_classes"
-            hint = f"more than {self.spec.capacity} classes: declare `classes`, or raise `max_classes`"
+            reason, hint = self._crowded()
             refused.add(reason, self.spec.name, hint, int(crowded.sum()))
             rows = rows.where(~crowded)
         return rows
+
+    def _crowded(self) -> tuple[str, str]:
+        """The reason for which a row of one class too many is refused, and the way out."""
+        if self.spec.task == "binary":
+            taken = " and ".join(self.classes.names)
+            return "unknown_class", f"two classes were seen before, {taken}: check `positive`, or declare `classes`"
+        return "too_many_classes", f"more than {self.spec.capacity} classes: declare `classes`, or raise `max_classes`"
 
     def _group(self, batch: Batch) -> Codes:
         """Group codes of a batch of predictions; a pair that was never seen gets one."""

@@ -141,7 +141,12 @@ class Pipeline:
             self._unsaved = {}
 
     def snapshot(self, now: float, own: tuple[bytes, bytes], status: Status, stale: Collection[str] = ()) -> Snapshot:
-        """Render everything that is durable; window gauges of *stale* models are left out.
+        """Render everything that is durable; window gauges of *stale* models are left out."""
+        self.show(stale)
+        return self.exposition.render(now, own, status)
+
+    def show(self, stale: Collection[str] = ()) -> None:
+        """Bring the exposition up to date, as far as it is durable.
 
         Counts that wait for the disk are not shown: after a kill they would fall back, and Prometheus would take that
         for a reset and count everything again.
@@ -150,7 +155,7 @@ class Pipeline:
             for name in stale:
                 self.exposition.hide(name, WINDOWED)
                 self._shown.pop(name, None)
-            return self.exposition.render(now, own, status)
+            return
         owners = self.exposition.grow_up()
         self._show_servers({owner[1] for owner in owners if owner[0] == servers.OWNER})
         grown = {owner[0] for owner in owners}
@@ -159,7 +164,6 @@ class Pipeline:
             if name in grown or self._shown.get(name) != shown:
                 self._show(ledger, () if name in stale else ledger.windows)
                 self._shown[name] = shown
-        return self.exposition.render(now, own, status)
 
     def _show(self, ledger: Ledger, windows: Sequence[WindowSpec]) -> None:
         blocks = report.blocks(ledger, ledger.alive(), windows)

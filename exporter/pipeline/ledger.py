@@ -241,7 +241,11 @@ class Ledger:
         saved = msgspec.msgpack.decode(blob, type=Saved) if blob else None
         tables = (f"{self.name}/predictions", f"{self.name}/labels")
         if saved and saved.signature != self._signature:
-            log.warning("task, classes or max_versions changed: counts begin anew", extra={"model": self.name})
+            log.warning(
+                "task, positive, classes or max_versions changed: counts begin anew with the rows to come; to count "
+                "all rows again, stop, delete the state folder, and start",
+                extra={"model": self.name},
+            )
             for table in tables:
                 state.drop_table(table)
             state.commit({name: None for name, _ in state.scan(self._prefix)})

@@ -49,7 +49,7 @@ SPECS: Final = (
     _spec("state_up", "gauge", "Whether the last commit of the state worked: 1 or 0."),
     _spec("state_bytes", "gauge", "Size of the state."),
     _spec("state_corruptions_total", "counter", "State that could not be read and was moved aside."),
-    _spec("series", "gauge", "Series in the last snapshot."),
+    _spec("series", "gauge", "Series of models in this snapshot; the exporter's own come on top."),
     _spec("series_dropped_total", "counter", "Series left out of snapshots.", "reason"),
     _spec("source_up", "gauge", "Whether the last poll of the source worked: 1 or 0; 0 before the first.", *_SOURCE),
     _spec("source_last_success_timestamp_seconds", "gauge", "When the last poll that worked ended.", *_SOURCE),
@@ -120,6 +120,10 @@ class Telemetry:
     def cycle_ended(self, seconds: float, series: int) -> None:
         """A cycle took *seconds* and left a snapshot of *series*."""
         self._histogram("cycle_duration_seconds").observe(seconds)
+        self._set("series", series)
+
+    def shown(self, series: int) -> None:
+        """The snapshot that is being made has so many *series* of models."""
         self._set("series", series)
 
     def series_dropped(self, reason: str, count: int = 1) -> None:

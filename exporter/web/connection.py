@@ -148,13 +148,14 @@ class Connection(asyncio.Protocol):
         shared = self._shared
         if not self._begin():
             return
-        if len(shared.serving) > shared.limits.requests:
+        path = _path(received.target)
+        if len(shared.serving) > shared.limits.requests and not path.startswith("/-/"):  # busy is not sick
             busy = f"{shared.limits.requests} requests are being served, which is the limit. Ask again in a second."
             self._send(text(503, busy, (("Retry-After", "1"),)))
             return
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in received.headers}
         try:
-            answer = shared.respond(Request(received.method.decode("ascii"), _path(received.target), headers))
+            answer = shared.respond(Request(received.method.decode("ascii"), path, headers))
         except Exception as error:  # noqa: BLE001 - a fault in one page must not end the server
             answer = _failed(error)
         if isinstance(answer, Response):

@@ -54,3 +54,17 @@ def test_hundred_reloads(tmp_path):
         assert not [line for line in exporter.said() if line["level"] == "error"]
     finally:
         exporter.kill()
+
+
+def test_signals_without_a_pause_between_them(tmp_path):
+    """Three hundred SIGHUPs at once, and a SIGTERM right behind one, are all heard: the process ends, and well."""
+    exporter = Exporter(tmp_path, config(tmp_path))
+    try:
+        for hangups in (300, 1, 1, 1):
+            process = exporter.start().ready().process
+            for _ in range(hangups):
+                process.send_signal(signal.SIGHUP)
+            process.terminate()
+            assert process.wait(5) == 0
+    finally:
+        exporter.kill()
