@@ -25,6 +25,8 @@ LEAST = AHEAD >> 6
 LONGEST_BACKOFF = 300.0
 IDLE_AFTER = 60.0
 
+_jitter = random.Random()  # noqa: S311 - no secret; of our own, so that drawing disturbs nobody's seed
+
 
 Key = tuple[str, str]
 """Model and role."""
@@ -208,4 +210,4 @@ def _poll(feed: Feed, deadline: Deadline) -> Poll | Failure:
 
 def _failed(feed: Feed, reason: str, message: str) -> Failure:
     longest = min(LONGEST_BACKOFF, feed.interval * 2 ** min(feed.failures + 1, 16))
-    return Failure(reason, message, random.uniform(longest / 2, longest))  # noqa: S311 - jitter is no secret
+    return Failure(reason, message, _jitter.uniform(longest / 2, longest))
