@@ -9,24 +9,30 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter import __version__, plugins
 from exporter.config.masked import masked
 from exporter.config.schema import Config, ModelConfig, Stream, load
 from exporter.contracts import Clock, Cursor, ModelStatus, Snapshot, Source, Status
 from exporter.errors import ConfigError, ExporterError, StateError
-from exporter.pipeline import Pipeline, report
-from exporter.scheduler import Feed, Key, Scheduler
+from exporter.pipeline import Pipeline, report, servers
+from exporter.scheduler import Feed, Key, Scheduler, Watcher
 from exporter.sources.mapping import Mapper
 from exporter.state import State
+from exporter.targets import Targets, dismiss
 from exporter.telemetry import Telemetry
 from exporter.web.negotiation import Encodings
 from exporter.web.page import ReloadState
 from exporter.web.routes import Routes, Site
 from exporter.web.server import Server
+
+if TYPE_CHECKING:
+    from exporter.probes.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +42,9 @@ SWITCH_INTERVAL = 0.0005
 RELOAD_WITHIN = 3.0
 STOP_WITHIN, SERVER_STOP_WITHIN = 2.5, 1.0
 """Seconds that parts get to end; supervisors grow impatient after five."""
+
+LAST_SCRAPE_WITHIN, LAST_LOOK_WITHIN = 5.0, 1.5
+"""Seconds for which the end of the model server can still be scraped if it ended by itself, or is still counted."""
 
 ANNOUNCE_AFTER = 10.0
 """Seconds after which it is said where to look even if the backlog is still being read."""
@@ -52,6 +61,10 @@ class Options:
     address: str = ":9884"
     telemetry_path: str = "/metrics"
     lifecycle: bool = False
+    supervisor: Supervisor | None = None
+    """The model server that this exporter runs as its own child, already started."""
+    target: str | None = None
+    """The name under which it is watched; None: that of the only target without a probe of its life."""
     announce: Callable[[int], None] = field(default=lambda port: None)  # noqa: ARG005 - its name tells callers
     """Called with the port once there is something to see on it."""
 
@@ -74,13 +87,14 @@ class App:
         self.clock = clock or Clock()
         self.telemetry = Telemetry(__version__, ("limit", "duplicate"), self.clock)
         self.config = load(options.config)
+        self.targets = Targets(options.config, self.config, options.supervisor, options.target)
         self.encodings = Encodings(self.clock)
         self.snapshot: Snapshot | None = None
         self.reloaded = ReloadState(at=self.clock.wall())
         self._reload_lock = threading.Lock()
         # Signal handlers put into it: unlike an Event, it may be used again while it is being used.
         self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._ending = False
+        self._ending = self._stop_asked = False
         self._statuses: dict[str, tuple[int, ModelStatus]] = {}
         self._dropped: dict[str, int] = {}
         self.state = State(options.state)
@@ -90,7 +104,7 @@ class App:
                 log.error("the state was damaged and is begun anew", extra={"kept_in": str(self.state.damaged)})
             if options.state is None:
                 log.warning("the state is kept in memory: a restart reads every source from its beginning again")
-            self.scheduler = self._build(self.config, {})
+            self.scheduler = self._build(self.config, {}, ())
         except BaseException:
             self.state.close()
             raise
@@ -102,14 +116,16 @@ class App:
         """Serve until SIGTERM or SIGINT; returns the exit code.  Raises ListenError.  For the main thread."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.end())
-        signal.signal(signal.SIGHUP, lambda *_: self._asked.put("reload"))
+        signal.signal(signal.SIGHUP, self._asked_to_reload)
+        for other in self.targets.forwarded() - {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}:
+            signal.signal(other, lambda number, _: self.targets.forward(number))
         sys.setswitchinterval(SWITCH_INTERVAL)
         with self.serving() as server:
             fields = {"port": server.port, "version": __version__, "models": len(self.config.models)}
             log.info("listening", extra=fields)
             self._attend(server.port)
             log.info("stopping")
-        return 0
+            return self._see_off()
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Server]:
@@ -118,7 +134,9 @@ class App:
         try:
             self.scheduler.cycle()  # so that the very first scrape finds a snapshot
             server.start()
+            self.targets.start()
         except BaseException:
+            server.stop(SERVER_STOP_WITHIN)
             self.state.close()
             raise
         self.scheduler.start()
@@ -126,9 +144,12 @@ class App:
             yield server
         finally:
             self._ending = True
+            self.targets.stop()
             with self._reload_lock:  # a reload that is under way would start what is stopped here
                 ended = self.scheduler.stop(STOP_WITHIN)
             server.stop(SERVER_STOP_WITHIN)
+            for watcher in self.scheduler.watchers:
+                watcher.close()
             if ended:  # else its last commit is whole, and the next start goes on from there
                 self.state.close()
 
@@ -154,8 +175,18 @@ class App:
         return False
 
     def end(self) -> None:
+        """Stop, and the model server with it if this exporter runs it."""
+        self._stop_asked = True
+        self.leave()
+
+    def leave(self) -> None:
+        """Stop, because the model server that this exporter ran has ended."""
         self._ending = True
         self._asked.put("end")
+
+    def _asked_to_reload(self, number: int, _: object) -> None:
+        self.targets.forward(number)
+        self._asked.put("reload")
 
     def reload(self) -> str | None:
         """Read the config again and run on with it; with a faulty one, run on with the old.  Returns the faults."""
@@ -176,6 +207,7 @@ class App:
     def _try_to_reload(self) -> str | None:
         try:
             new = load(self.options.config)
+            self.targets.check(new)
             if new != self.config:
                 self._swap(new)
         except ExporterError as error:
@@ -190,22 +222,29 @@ class App:
         for model in config.models.values():
             for stream in _streams(model):
                 source(stream, model, self.clock).close()
+        self.targets.try_out(config, self.clock)
         try:
             if not self.scheduler.stop(RELOAD_WITHIN) or self.scheduler.pipeline.unsaved:
                 raise StateError("what was counted is not saved yet; ask again when it is (the log tells)")
             old = {feed.key: feed for feed in self.scheduler.feeds}
+            watchers = self.scheduler.watchers
             try:
-                self.scheduler = self._build(config, old)
+                self.scheduler = self._build(config, old, watchers)
                 self.config = config
             except Exception:
-                self.scheduler = self._build(self.config, old)
+                self.scheduler = self._build(self.config, old, watchers)
                 raise
+            dismiss(watchers, self.scheduler.watchers, self.telemetry)
         finally:
             self.scheduler.start()
 
-    def _build(self, config: Config, before: dict[Key, Feed]) -> Scheduler:
-        """All parts of *config*; feeds whose source stays the same take over from those *before*."""
-        pipeline = Pipeline(config, self.state)
+    def _build(self, config: Config, before: dict[Key, Feed], watching: Sequence[Watcher]) -> Scheduler:
+        """All parts of *config*; feeds whose source stays the same take over from those *before*.
+
+        Watchers of *watching* whose probe stays the same are used again.
+        """
+        effective = self.targets.effective(config)
+        pipeline = Pipeline(effective, self.state, self.targets.specs(effective))
         kinds = _kinds(config)
         for key, kind in _kinds(self.config).items():
             if kinds.get(key) != kind:
@@ -220,9 +259,10 @@ class App:
                 if old and _same_source(stream, self.config, name):
                     after.take_over(old)
                 feeds.append(after)
+        watchers = self.targets.watchers(pipeline, self.telemetry, self.clock, watching)
         self._statuses.clear()
         self._dropped.clear()
-        return Scheduler(pipeline, feeds, self.telemetry, self._publish, self.clock)
+        return Scheduler(pipeline, feeds, self.telemetry, self._publish, self.clock, watchers=watchers)
 
     def _feed(self, stream: Stream, model: ModelConfig, cursor: Cursor | None, after: Feed | None) -> Feed:
         name, role = model.spec.name, stream.mapping.role
@@ -239,6 +279,18 @@ class App:
             after=after,
         )
 
+    def _see_off(self) -> int:
+        """Stop the model server if this exporter runs it, and let its end be seen; returns the exit code."""
+        asked = self._stop_asked
+        how = self.targets.stop()
+        if self.targets.supervisor is None:
+            return 0
+        self.scheduler.look_now()
+        until = self.clock.monotonic() + (LAST_LOOK_WITHIN if asked else LAST_SCRAPE_WITHIN)
+        while self.clock.monotonic() < until and not self.targets.end_is_shown(self.snapshot, served=not asked):
+            time.sleep(0.05)
+        return 0 if asked or how is None else how.exit_code
+
     # --- what is shown ---------------------------------------------------------------------------
 
     def _publish(self, scheduler: Scheduler) -> None:
@@ -248,7 +300,11 @@ class App:
         for reason, count in pipeline.exposition.dropped.items():
             self.telemetry.series_dropped(reason, count - self._dropped.get(reason, 0))
             self._dropped[reason] = count
-        status = Status(models=self._models(pipeline), sources=scheduler.sources())
+        status = Status(
+            models=self._models(pipeline),
+            sources=scheduler.sources(),
+            probes=tuple(map(servers.status, pipeline.targets.values())),
+        )
         own = (self.telemetry.render(), self.telemetry.render_openmetrics())
         snapshot = pipeline.exposition.render(self.clock.wall(), own, status)
         self.encodings.prepare(snapshot)

@@ -10,17 +10,19 @@ from typing import Any, cast
 
 from prometheus_client import PlatformCollector, ProcessCollector
 
-from exporter import telemetry
+from exporter import plugins, telemetry
 from exporter.contracts import MetricSpec
 from exporter.pipeline import CATALOGUE
 
 
 def specs() -> list[MetricSpec]:
-    """Every metric: those of models first, then the exporter's own, then those of any process.
+    """Every metric: those of models first, then of model servers, the exporter's own, and those of any process.
 
-    Families' label lists lack `model` and `version`, which all carry.
+    Families' label lists lack `model` and `version`, which all carry, and those of probes lack `target`.
     """
-    return [*map(_complete, CATALOGUE), *telemetry.SPECS, *_of_any_process()]
+    measured = {spec.name: spec for name in plugins.probes() for spec in plugins.probe(name).specs}
+    of_targets = [MetricSpec(s.name, s.type, s.help, ("target", *s.labels)) for s in measured.values()]
+    return [*map(_complete, CATALOGUE), *of_targets, *telemetry.SPECS, *_of_any_process()]
 
 
 def render(kind: str) -> str:
@@ -48,6 +50,6 @@ def _of_any_process() -> Iterator[MetricSpec]:
 
 
 def _complete(spec: MetricSpec) -> MetricSpec:
-    if spec.labels[:1] == ("model",):
+    if spec.labels[0:1] in {("model",), ("target",)}:
         return spec
     return MetricSpec(spec.name, spec.type, spec.help, ("model", "version", *spec.labels))

@@ -9,28 +9,35 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exporter import __version__
 from exporter.errors import ConfigError, ExporterError
 from exporter.telemetry import configure_logging
 
+if TYPE_CHECKING:
+    from exporter.app import Options
+    from exporter.probes.supervisor import Supervisor
+
 OK, FAILED, USAGE, CONFIG = 0, 1, 2, 3
+_CONFIG, _ADDRESS, _METRICS = "model-exporter.yml", ":9884", "/metrics"
 
 _EPILOG = """\
 examples:
   model-exporter demo                                  see it at work with a real model, in one minute
   model-exporter check model-exporter.yml --read 1000  try a config on real rows, keep nothing
   model-exporter --config.file model-exporter.yml      run it
+  model-exporter run --restart -- ./serve --port 80    run the model server, too, and count its crashes
 
 exit codes:
-  0  done, or stopped by SIGTERM or SIGINT
+  0  done, or stopped by SIGTERM or SIGINT; `run`: that of the command if it ended by itself
   1  could not run: the port is in use, the state folder is locked or not writable, or
      check --read could not read a source
   2  the command line is wrong
   3  the config is missing or wrong; every fault is listed with its line
 
-signals: SIGHUP reads the config again; a faulty one is reported, and the old one runs on.
+signals: SIGHUP reads the config again; a faulty one is reported, and the old one runs on. `run` passes SIGHUP,
+SIGQUIT, SIGUSR1 and SIGUSR2 on to its command; SIGTERM and SIGINT stop the command by SIGTERM, then the exporter.
 """
 
 
@@ -47,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    at = words.index("--") if "run" in words and "--" in words else len(words)
+    options = parser.parse_args(words[:at] if "run" in words[:at] else words)
+    options.words = words[at + 1 :]
     configure_logging(options.log_level, options.log_format, sys.stderr)
     try:
         return int(options.command(parser, options))
@@ -81,9 +91,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version, help="print the version, and end")
     _serving(parser)
     _logging(parser)
-    parser.set_defaults(command=_serve)
+    parser.set_defaults(
+        command=_serve,
+        config=Path(_CONFIG),
+        state=None,
+        address=_ADDRESS,
+        telemetry_path=_METRICS,
+        lifecycle=False,
+        log_level="info",
+        log_format="logfmt",
+    )
     commands = parser.add_subparsers(title="commands", metavar="[COMMAND]", description="without one, it serves")
+    _run_command(commands)
+    _check_command(commands)
+    _demo_command(commands)
+    metrics = commands.add_parser("metrics", help="print the catalogue of all metrics")
+    metrics.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="default %(default)s")
+    metrics.set_defaults(command=_metrics)
+    return parser
 
+
+def _check_command(commands: argparse._SubParsersAction[_Parser]) -> None:
     check = commands.add_parser("check", help="say all that is wrong with a config, and what it will expose")
     check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the config; default model-exporter.yml")
     check.add_argument("--schema", action="store_true", help="print a JSON Schema of the config for editors, and end")
@@ -95,6 +123,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
 
+
+def _run_command(commands: argparse._SubParsersAction[_Parser]) -> None:
+    run = commands.add_parser(
+        "run",
+        help="run the model server as a child beside the exporter, and count how it ends",
+        usage="model-exporter run [options] -- COMMAND [ARGUMENT ...]",
+    )
+    run.add_argument("--restart", action="store_true", help="start the command again whenever it ends by itself")
+    run.add_argument("--target", metavar="NAME", help="the target in the config that the command is; default: the only"
+                     " one that has no probe of its life, else server")  # fmt: skip
+    _serving(run)
+    _logging(run)
+    run.set_defaults(command=_supervise)
+
+
+def _demo_command(commands: argparse._SubParsersAction[_Parser]) -> None:
     demo = commands.add_parser("demo", help="run a real model with late labels, and the exporter beside it")
     demo.add_argument(
         "folder", nargs="?", type=Path, metavar="FOLDER", help="where to keep its files; default: none is kept"
@@ -104,39 +148,57 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
 
-    metrics = commands.add_parser("metrics", help="print the catalogue of all metrics")
-    metrics.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="default %(default)s")
-    metrics.set_defaults(command=_metrics)
-    return parser
-
 
 def _serving(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("serving")
-    group.add_argument("--config.file", dest="config", type=Path, default=Path("model-exporter.yml"), metavar="FILE",
-                       help="what to watch; default %(default)s")  # fmt: skip
-    group.add_argument("--state.path", dest="state", default=None, metavar="FOLDER",
+    # A default of the command would hide what stands before it; all defaults are those of the whole.
+    unless_given = argparse.SUPPRESS
+    group.add_argument("--config.file", dest="config", type=Path, default=unless_given, metavar="FILE",
+                       help=f"what to watch; default {_CONFIG}")  # fmt: skip
+    group.add_argument("--state.path", dest="state", default=unless_given, metavar="FOLDER",
                        help="where counts, cursors and remembered predictions survive a restart; default "
                        "$STATE_DIRECTORY, else ~/.local/state/model-exporter; :memory: keeps nothing")  # fmt: skip
-    group.add_argument("--web.listen-address", dest="address", default=":9884", metavar="ADDRESS",
-                       help="HOST:PORT or :PORT; default %(default)s")  # fmt: skip
-    group.add_argument("--web.telemetry-path", dest="telemetry_path", default="/metrics", metavar="PATH",
-                       help="default %(default)s")  # fmt: skip
-    group.add_argument("--web.enable-lifecycle", dest="lifecycle", action="store_true",
+    group.add_argument("--web.listen-address", dest="address", default=unless_given, metavar="ADDRESS",
+                       help=f"HOST:PORT or :PORT; default {_ADDRESS}")  # fmt: skip
+    group.add_argument("--web.telemetry-path", dest="telemetry_path", default=unless_given, metavar="PATH",
+                       help=f"default {_METRICS}")  # fmt: skip
+    group.add_argument("--web.enable-lifecycle", dest="lifecycle", action="store_true", default=unless_given,
                        help="allow POST /-/reload")  # fmt: skip
 
 
 def _logging(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("logging")
-    group.add_argument("--log.level", dest="log_level", choices=["debug", "info", "warning", "error"], default="info",
-                       help="default %(default)s")  # fmt: skip
-    group.add_argument("--log.format", dest="log_format", choices=["logfmt", "json"], default="logfmt",
-                       help="default %(default)s")  # fmt: skip
+    group.add_argument("--log.level", dest="log_level", choices=["debug", "info", "warning", "error"],
+                       default=argparse.SUPPRESS, help="default info")  # fmt: skip
+    group.add_argument("--log.format", dest="log_format", choices=["logfmt", "json"],
+                       default=argparse.SUPPRESS, help="default logfmt")  # fmt: skip
 
 
 def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
-    from exporter.app import App, Options, default_state_path
+    from exporter.app import App
 
     del parser
+    return App(_options(options)).run() if _is_there(options) else CONFIG
+
+
+def _supervise(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from exporter.app import App
+    from exporter.contracts import Clock
+    from exporter.probes.supervisor import Supervisor, SupervisorConfig
+
+    if not options.words:
+        parser.error("run needs a command: model-exporter run [options] -- COMMAND [ARGUMENT ...]")
+    if not _is_there(options):
+        return CONFIG
+    settings = SupervisorConfig(command=tuple(options.words), restart=options.restart)
+    name = options.target or "server"
+    supervisor = Supervisor(settings, name=name, clock=Clock(), on_end=lambda: app.leave())  # noqa: PLW0108 - made below
+    app = App(_options(options, supervisor=supervisor, target=options.target))
+    return app.run()
+
+
+def _is_there(options: argparse.Namespace) -> bool:
+    """Whether the config is; says what to do if not."""
     if not options.config.exists():
         print(
             f"model-exporter: there is no {options.config}: name your config with --config.file FILE.\n"
@@ -144,18 +206,22 @@ def _serve(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
             "that you name: `model-exporter demo FOLDER`.",
             file=sys.stderr,
         )
-        return CONFIG
+        return False
+    return True
+
+
+def _options(options: argparse.Namespace, **others: Any) -> Options:
+    from exporter.app import Options, default_state_path
+
     state = None if options.state == ":memory:" else Path(options.state) if options.state else default_state_path()
-    app = App(
-        Options(
-            config=options.config,
-            state=state,
-            address=options.address,
-            telemetry_path=options.telemetry_path,
-            lifecycle=options.lifecycle,
-        )
+    return Options(
+        config=options.config,
+        state=state,
+        address=options.address,
+        telemetry_path=options.telemetry_path,
+        lifecycle=options.lifecycle,
+        **others,
     )
-    return app.run()
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -179,9 +245,17 @@ def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     host, _ = parse_address(options.address)
     shown = "localhost" if host in {"", "0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104
 
-    def serve(config: Path, state: Path, address: str) -> int:
+    def serve(config: Path, state: Path, address: str, supervisor: Supervisor) -> int:
         announce = partial(demo.announce, host=shown)
-        return App(Options(config=config, state=state, address=address, announce=announce)).run()
+        options = Options(
+            config=config,
+            state=state,
+            address=address,
+            supervisor=supervisor,
+            target=demo.TARGET,
+            announce=announce,
+        )
+        return App(options).run()
 
     return demo.run(options.folder, options.address, serve)
 

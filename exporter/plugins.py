@@ -14,6 +14,18 @@ SOURCES = {
     "sql": "exporter.sources.sql:Sql",
     "http": "exporter.sources.http:Http",
 }
+PROBES = {
+    "process": "exporter.probes.process:Process",
+    "systemd": "exporter.probes.systemd:Systemd",
+    "docker": "exporter.probes.docker:Docker",
+    "kubernetes": "exporter.probes.kubernetes:Kubernetes",
+    "prometheus": "exporter.probes.prometheus:Prometheus",
+    "cgroup": "exporter.probes.cgroup:Cgroup",
+    "disk": "exporter.probes.disk:Disk",
+    "gpu": "exporter.probes.gpu:Gpu",
+}
+MEASURING = frozenset({"cgroup", "disk", "gpu"})
+"""Probes that tell what is used; all others tell whether the target lives, and how it ended."""
 FORMATS = {
     "jsonl": "exporter.sources.formats.jsonl:JsonLines",
     "csv": "exporter.sources.formats.csv:Csv",
@@ -28,6 +40,7 @@ FAMILIES = {
 }
 GROUPS = {
     "model_exporter.sources": SOURCES,
+    "model_exporter.probes": PROBES,
     "model_exporter.formats": FORMATS,
     "model_exporter.families": FAMILIES,
 }
@@ -57,6 +70,15 @@ def sources() -> list[str]:
 def source(name: str) -> Any:
     """The source class called *name*; its `Config` says what the config may hold."""
     return load("model_exporter.sources", name)
+
+
+def probes() -> list[str]:
+    return names("model_exporter.probes")
+
+
+def probe(name: str) -> Any:
+    """The probe class called *name*; its `Config` says what the config may hold."""
+    return load("model_exporter.probes", name)
 
 
 def families() -> list[Any]:

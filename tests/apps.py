@@ -19,7 +19,7 @@ import pytest
 from exporter import plugins
 from exporter.app import App, Options
 from exporter.cli import main
-from exporter.contracts import Clock, Poll
+from exporter.contracts import Clock, Poll, Sight
 from exporter.scheduler import Feed, feed, loop
 from tests.running import Values, wait_for
 
@@ -167,6 +167,31 @@ class Scripted:
             Scripted.at_once.release()
 
     def close(self) -> None: ...
+
+
+class ScriptedProbe:
+    """The probe `scripted: {}`: does what a test puts in place of `answer`, and may give any metric of any probe."""
+
+    Config = ScriptedConfig
+    specs = tuple({one.name: one for name in plugins.probes() for one in plugins.probe(name).specs}.values())
+    answer: Callable[[Any, Any], Sight]
+    closed: int
+
+    def __init__(self, config: Any, **words: Any) -> None: ...
+
+    def look(self, cursor: Any, deadline: Any) -> Sight:
+        return ScriptedProbe.answer(cursor, deadline)
+
+    def close(self) -> None:
+        ScriptedProbe.closed += 1
+
+
+def script_probe(monkeypatch: pytest.MonkeyPatch, answer: Callable[[Any, Any], Sight]) -> type[ScriptedProbe]:
+    """Let configs name the probe `scripted`, which tells life; *answer* is given a cursor and a deadline."""
+    monkeypatch.setitem(plugins.PROBES, "scripted", f"{__name__}:ScriptedProbe")
+    for name, value in (("answer", staticmethod(answer)), ("closed", 0)):
+        monkeypatch.setattr(ScriptedProbe, name, value, raising=False)
+    return ScriptedProbe
 
 
 def script(monkeypatch: pytest.MonkeyPatch, answer: Callable[[Any], Poll]) -> type[Scripted]:

@@ -61,12 +61,22 @@ class Values:
 class Exporter:
     """The exporter on a config in *folder*, which is also its working directory.
 
-    It runs from this tree, unless *command* starts one that is installed elsewhere.
+    It runs from this tree, unless *command* starts one that is installed elsewhere.  With *runs*, it runs that command
+    as its own child, with *options*.
     """
 
-    def __init__(self, folder: Path, config: str, command: Sequence[str | Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        command: Sequence[str | Path] = (),
+        runs: Sequence[str | Path] = (),
+        options: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self.command = [*command] or [sys.executable, "-m", "exporter"]
+        self.more: list[str | Path] = ["run", *options] if runs else []
+        self.runs: list[str | Path] = ["--", *runs] if runs else []
         self.path = {} if command else {"PYTHONPATH": str(ROOT)}
         self.log = folder / "exporter.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -76,7 +86,7 @@ class Exporter:
         """Start the process; what it says goes to a new log file."""
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*self.command, *ARGUMENTS],
+                [*self.command, *self.more, *ARGUMENTS, *self.runs],
                 cwd=self.folder,
                 env={**os.environ, **self.path},
                 stdin=subprocess.DEVNULL,

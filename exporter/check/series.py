@@ -8,10 +8,11 @@ from itertools import count, islice
 from msgspec.structs import replace
 
 from exporter import __version__, plugins
-from exporter.config.schema import Config, ModelConfig
+from exporter.config.schema import Config, ModelConfig, TargetConfig
 from exporter.contracts import ModelSpec
-from exporter.pipeline import report
+from exporter.pipeline import report, servers
 from exporter.pipeline.ledger import Ledger
+from exporter.pipeline.targets import TargetLedger
 from exporter.state import State
 from exporter.telemetry import Telemetry
 
@@ -37,6 +38,13 @@ def of_version(model: ModelConfig, classes: int, errors: int = 0) -> int:
     return total
 
 
+def of_target(target: TargetConfig) -> int:
+    """Series of one target, one for each metric of its probes; more where those find several of a thing."""
+    with closing(State(None)) as state:
+        own = sum(len(series()) for _, _, _, series, _ in servers.blocks(TargetLedger(target, state)))
+    return own + len({spec.name for probe in target.probes for spec in plugins.probe(probe.kind).specs})
+
+
 def of_exporter(config: Config) -> int:
     """The exporter's own series, once it runs and before any row was refused."""
     telemetry = Telemetry(__version__, ("limit", "duplicate"))
@@ -50,6 +58,9 @@ def of_exporter(config: Config) -> int:
                 source = telemetry.source(name, stream.mapping.role, stream.kind)
                 source.newest(0.0)
                 source.polled(0.0)
+    for target in config.targets.values():
+        for probe in target.probes:
+            telemetry.probe(target.name, probe.kind)
     return sum(1 for line in telemetry.render().splitlines() if line and not line.startswith(b"#"))
 
 

@@ -15,7 +15,7 @@ import yaml
 from exporter.check import series
 from exporter.check.layout import clean, counted, entries, entry, table
 from exporter.config.masked import masked
-from exporter.config.schema import Config, ModelConfig, Stream
+from exporter.config.schema import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
 from exporter.config.types import Secret, duration_text
 from exporter.families.traffic import ERRORS
 
@@ -26,10 +26,15 @@ _LEARNED = (2, 10)
 
 def text(path: Path, config: Config) -> str:
     """All of it, with a line end."""
-    lines = [f"{clean(str(path))} is valid: {counted(len(config.models), 'model')}."]
-    written = yaml.safe_load(masked(config))["models"]
+    things = [counted(len(config.models), "model")] if config.models else []
+    things += [counted(len(config.targets), "target")] if config.targets else []
+    lines = [f"{clean(str(path))} is valid: {' and '.join(things)}."]
+    effective = yaml.safe_load(masked(config))
+    written = effective["models"]
     for (name, shown), model in zip(written.items(), config.models.values(), strict=True):
         lines += ["", *_model(name, shown, model)]
+    for name, target in config.targets.items():
+        lines += ["", *_target(target, effective["targets"][name])]
     lines += ["", *_series(config, [clean(name, 40) for name in written])]
     return "\n".join(lines) + "\n"
 
@@ -123,6 +128,33 @@ def _notes(written: Mapping[str, Any], model: ModelConfig) -> Iterator[str]:
         yield "predictions carry no version: it is shown as unknown"
 
 
+# --- one target ----------------------------------------------------------------------------------
+
+
+def _target(target: TargetConfig, written: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{clean(target.name, 60)} (model server)"
+    if target.model is not None:
+        yield from entry("model", clean(target.model, 60))
+    life = _probe(target.life, written) if target.life else "only under `model-exporter run`: no probe tells it"
+    yield from entry("life", life)
+    yield from entries("measures", (_probe(probe, written) for probe in target.measures))
+    yield from entry("looks", f"every {duration_text(target.interval)}")
+    yield from entry("crash rate", ", ".join(f"over {window.name}" for window in target.windows) or "counters only")
+
+
+def _probe(probe: ProbeConfig, written: Mapping[str, Any]) -> str:
+    """The probe and what its config names first, such as `process port 8080`."""
+    settings = written[probe.kind]
+    for name, value in settings.items() if isinstance(settings, dict) else ():
+        if name == "url":
+            return f"{probe.kind} at {host(str(value))}"
+        if isinstance(value, list):
+            return f"{probe.kind} {', '.join(clean(str(one), 60) for one in value)}"
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return f"{probe.kind} {clean(name.replace('_', ' '), 60)} {clean(str(value), 60)}"
+    return probe.kind
+
+
 # --- series --------------------------------------------------------------------------------------
 
 
@@ -146,6 +178,10 @@ def _series(config: Config, names: list[str]) -> Iterator[str]:
             why.append(f"{ERRORS} error reasons")
         rows.append((f"  {name}", f"{one:,}", f"{all_:,}", ", ".join(why)))
         first, most = first + one, most + all_
+    for name, target in config.targets.items():
+        own = series.of_target(target)
+        rows.append((f"  {clean(name, 40)}", f"{own:,}", f"{own:,}", "one for each window, and each reason of an end"))
+        first, most = first + own, most + own
     exporter = series.of_exporter(config)
     rows.append(("  the exporter itself", f"{exporter:,}", f"{exporter:,}", "and one for each reason of refused rows"))
     rows.append(("  together", f"{first + exporter:,}", f"{most + exporter:,}", ""))

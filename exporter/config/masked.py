@@ -11,7 +11,7 @@ import yaml
 
 from exporter.config.faults import join_key
 from exporter.config.nodes import plain_scalar
-from exporter.config.resolved import Config, ModelConfig, Stream
+from exporter.config.resolved import Config, ModelConfig, Stream, TargetConfig
 from exporter.config.types import Duration, Secret, duration_text, hide_passwords
 from exporter.contracts import FieldSpec, MappingSpec, WhereSpec
 
@@ -22,10 +22,11 @@ def masked(config: Config) -> str:
     """*config* in the form that a user writes, complete and free of secrets; without any it can be parsed again."""
     written = {
         "models": {name: _model(model) for name, model in config.models.items()},
+        "targets": {name: _target(target) for name, target in config.targets.items()} or None,
         "limits": msgspec.structs.asdict(config.limits),
     }
     hidden = {_place(key) for key in config.hidden}
-    shown = _mask(written, "", hidden)
+    shown = _mask(_without_none(written), "", hidden)
     return yaml.dump(shown, Dumper=_Dumper, sort_keys=False, width=119, allow_unicode=True, default_flow_style=None)
 
 
@@ -65,6 +66,18 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "max_versions": model.max_versions,
             "early_labels": model.early_labels,
             "remembered": model.remembered,
+        }
+    )
+
+
+def _target(target: TargetConfig) -> dict[str, Any]:
+    return _without_none(
+        {
+            "model": target.model,
+            **{probe.kind: _plain(probe.settings) for probe in target.probes},
+            "interval": duration_text(target.interval),
+            "timeout": duration_text(target.timeout),
+            "windows": [window.name for window in target.windows],
         }
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -12,7 +13,16 @@ from exporter import plugins
 from exporter.config.kinds import bare, default, description, struct_type
 from exporter.config.streams import NAMES, Role
 from exporter.config.types import Duration, Secret, duration_text
-from exporter.config.written import FieldEntry, Limits, ModelEntry, NotEntry, Root, StreamEntry, ThresholdEntry
+from exporter.config.written import (
+    FieldEntry,
+    Limits,
+    ModelEntry,
+    NotEntry,
+    Root,
+    StreamEntry,
+    TargetEntry,
+    ThresholdEntry,
+)
 
 _DURATION = r"^(\d+(\.\d+)?(ms|s|m|h|d|w))+$"
 _TYPES: dict[type[kinds.Type], str] = {
@@ -38,13 +48,20 @@ next to the config; neither is ever shown. Every fault is listed with its line b
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of the YAML that a user writes, with the settings of every source that is installed."""
+    """JSON Schema (2020-12) of the YAML that a user writes, with the settings of every installed source and probe."""
     definitions: dict[str, Any] = {}
     root = _schema(kinds.type_info(Root), definitions)
     stream = definitions[_name(StreamEntry)]
     for name in plugins.sources():
         stream["properties"][name] = _schema(kinds.type_info(plugins.source(name).Config), definitions)
     stream["oneOf"] = [{"required": [name]} for name in plugins.sources()]
+    target = definitions[_name(TargetEntry)]
+    for name in plugins.probes():
+        target["properties"][name] = _schema(kinds.type_info(plugins.probe(name).Config), definitions)
+    lives = [name for name in plugins.probes() if name not in plugins.MEASURING]
+    target["allOf"] = [{"not": {"required": list(pair)}} for pair in itertools.combinations(lives, 2)]
+    root_names = [{"required": ["models"]}, {"required": ["targets"]}]
+    definitions[_name(Root)]["anyOf"] = root_names
     stream["properties"]["fields"]["propertyNames"] = {"enum": list(NAMES["predictions"])}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -67,7 +84,10 @@ def markdown() -> str:
     parts += _section("A condition that excludes: `where.PATH`", NotEntry)
     parts += _section("Bounds: `thresholds.MEASURE`", ThresholdEntry)
     for name in plugins.sources():
-        parts += _source_sections(name, plugins.source(name).Config)
+        parts += _settings(f"Source `{name}`", name, plugins.source(name).Config)
+    parts += _section("A target: `targets.NAME`", TargetEntry)
+    for name in plugins.probes():
+        parts += _settings(f"Probe `{name}`", name, plugins.probe(name).Config)
     parts += _section("`limits`", Limits)
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -154,14 +174,15 @@ def _section(title: str, cls: type[msgspec.Struct]) -> Iterator[str]:
     yield _table(["key", "type", "default", "meaning"], rows)
 
 
-def _source_sections(name: str, cls: type[msgspec.Struct]) -> Iterator[str]:
-    """The table of a source, and those of the mappings inside it."""
-    yield from _section(f"Source `{name}`", cls)
+def _settings(title: str, name: str, cls: type[msgspec.Struct]) -> Iterator[str]:
+    """The table of a source or a probe, and those of the mappings inside it."""
+    yield from _section(title, cls)
     for field in struct_type(cls).fields:
         kind = bare(field.type)[0]
         for member in kind.types if isinstance(kind, kinds.UnionType) else (kind,):
             if isinstance(inner := bare(member)[0], kinds.StructType):
-                yield from _source_sections(f"{name}.{field.encode_name}", inner.cls)
+                place = f"{name}.{field.encode_name}"
+                yield from _settings(title.replace(name, place), place, inner.cls)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -52,12 +52,43 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
         return f"ModelConfig({self.spec.name!r})"
 
 
+class ProbeConfig(Struct, frozen=True, kw_only=True):
+    """One probe of a target."""
+
+    kind: Annotated[str, Meta(description="Name of the probe in `plugins`.")]
+    settings: Annotated[Any, Meta(description="An instance of that probe's `Config`.")]
+
+    def __repr__(self) -> str:
+        return f"ProbeConfig({self.kind!r})"
+
+
+class TargetConfig(Struct, frozen=True, kw_only=True):
+    """One model server; all times in seconds."""
+
+    name: Annotated[str, Meta(description="The label `target`.")]
+    model: Annotated[str | None, Meta(description="The model that it serves, if known.")] = None
+    life: Annotated[ProbeConfig | None, Meta(description="Tells ups and ends; None if the exporter runs it.")] = None
+    measures: Annotated[tuple[ProbeConfig, ...], Meta(description="Probes that tell what is used.")] = ()
+    interval: Annotated[float, Meta(description="Seconds between two looks, at least 1.")] = 5.0
+    timeout: Annotated[float, Meta(description="Seconds that one look may take.")] = 10.0
+    windows: Annotated[tuple[contracts.WindowSpec, ...], Meta(description="Windows by time.")] = ()
+
+    @property
+    def probes(self) -> tuple[ProbeConfig, ...]:
+        return (self.life, *self.measures) if self.life else self.measures
+
+    def __repr__(self) -> str:
+        return f"TargetConfig({self.name!r})"
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """Everything that a config file says; `hidden` are the keys that came from the environment or from files."""
 
     models: Annotated[dict[str, ModelConfig], Meta(description="The models by name.")]
+    targets: Annotated[dict[str, TargetConfig], Meta(description="The model servers by name.")] = {}
     limits: Annotated[Limits, Meta(description="Limits of the whole exporter.")] = Limits()
     hidden: Annotated[frozenset[str], Meta(description="Keys whose values must never be shown.")] = frozenset()
 
     def __repr__(self) -> str:
-        return f"Config(models={list(self.models)!r})"
+        targets = f", targets={list(self.targets)!r}" if self.targets else ""
+        return f"Config(models={list(self.models)!r}{targets})"

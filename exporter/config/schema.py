@@ -13,13 +13,15 @@ from msgspec import structs
 from exporter.config.decode import Decoder, hidden_paths
 from exporter.config.faults import Faults, join_key, nearest
 from exporter.config.nodes import BROKEN, Node, read
-from exporter.config.resolved import Config, ModelConfig, Stream
+from exporter.config.resolved import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
 from exporter.config.streams import stream
-from exporter.config.types import Duration, canonical
-from exporter.config.written import Limits, ModelEntry, Root, StreamEntry, ThresholdEntry
-from exporter.contracts import ModelSpec, WindowSpec
+from exporter.config.targets import target
+from exporter.config.types import canonical
+from exporter.config.windows import item, windows
+from exporter.config.written import Limits, ModelEntry, Root, StreamEntry, TargetEntry, ThresholdEntry
+from exporter.contracts import ModelSpec
 
-__all__ = ["Config", "Limits", "ModelConfig", "Stream", "load", "parse"]
+__all__ = ["Config", "Limits", "ModelConfig", "ProbeConfig", "Stream", "TargetConfig", "load", "parse"]
 
 
 def load(path: Path) -> Config:
@@ -48,15 +50,34 @@ def parse(text: str, name: str, directory: Path = Path(), environment: Mapping[s
     decoder.hooks = {
         StreamEntry: lambda node, key: stream(decoder, node, key),
         ModelEntry: lambda node, key: _model(decoder, node, key),
+        TargetEntry: lambda node, key: target(decoder, node, key, root.at("models") if root.has("models") else None),
     }
     values: Any = BROKEN
     if root.value is None:
         faults.add(root.mark, "", "the config is empty; it begins with models:")
     else:
         values = decoder.fields(root, Root, "")
+        _check_not_empty(faults, root)
     if values is BROKEN or len(faults):
         raise faults.error()
-    return Config(models=values["models"], limits=values.get("limits", Limits()), hidden=frozenset(hidden_paths(root)))
+    return Config(
+        models=values["models"],
+        targets=values["targets"],
+        limits=values["limits"],
+        hidden=frozenset(hidden_paths(root)),
+    )
+
+
+def _check_not_empty(faults: Faults, root: Node) -> None:
+    """There is something to watch."""
+    if not isinstance(root.value, dict):
+        return
+    written = {key: root.value[key] for key in ("models", "targets") if key in root.value}
+    if all(node.value == {} for node in written.values()):
+        for key, node in written.items():
+            faults.add(node.mark, key, "must not be empty")
+    if not written:
+        faults.missing(root.mark, "models", "the models by name; or write targets: to watch model servers only")
 
 
 def _model(decoder: Decoder, node: Node, key: str) -> Any:
@@ -70,7 +91,7 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
     if entry is BROKEN:
         return BROKEN
     spec = _spec(faults, node, entry, name, key)
-    windows = _windows(faults, node.at("windows"), entry["windows"], join_key(key, "windows"))
+    chosen = windows(faults, node.at("windows"), entry["windows"], join_key(key, "windows"))
     _check_streams(faults, node, spec, key)
     if len(faults) > before:
         return BROKEN
@@ -81,7 +102,7 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
         predictions=entry["predictions"],
         labels=entry["labels"],
         horizon=float(entry["horizon"]),
-        windows=windows,
+        windows=chosen,
         thresholds={measure: _bounds(bounds) for measure, bounds in entry["thresholds"].items()},
         retire_after=float(entry["retire_after"]),
         allowed_lateness=float(entry["allowed_lateness"]),
@@ -152,7 +173,7 @@ def _classes(faults: Faults, node: Node, written: Any, task: Any, key: str) -> t
     names = list(entries) if entries else [canonical(name) for name in written if name is not BROKEN]
     for position, name in enumerate(names):
         if name in names[:position]:
-            faults.add(_item(node, position).mark, f"{key}[{position}]", "this class is listed twice; remove one")
+            faults.add(item(node, position).mark, f"{key}[{position}]", "this class is listed twice; remove one")
     if task == "binary" and len(names) != 2:
         message = f"task: binary has 2 classes, here are {len(names)}; list both, or write task: multiclass"
         faults.add(node.mark, key, message)
@@ -171,53 +192,13 @@ def _classes(faults: Faults, node: Node, written: Any, task: Any, key: str) -> t
     return tuple(names), aliases
 
 
-def _item(node: Node, position: int) -> Node:
-    return node.value[position] if isinstance(node.value, list) else node
-
-
 def _check_ascending(faults: Faults, node: Node, bounds: Any, key: str) -> None:
     if bounds is BROKEN or BROKEN in bounds:
         return
     for position in range(1, len(bounds)):
         if bounds[position] <= bounds[position - 1]:
             message = "must be larger than the bound before it"
-            faults.add(_item(node, position).mark, f"{key}[{position}]", message)
-
-
-def _windows(faults: Faults, node: Node, written: Any, key: str) -> tuple[WindowSpec, ...]:
-    """The windows, each once."""
-    windows: dict[tuple[float | None, int | None], WindowSpec] = {}
-    for position, text in enumerate([] if written is BROKEN else written):
-        if text is BROKEN:
-            continue
-        place, item = f"{key}[{position}]", _item(node, position)
-        try:
-            window = _window(text)
-        except ValueError as error:
-            faults.add(item.mark, place, str(error))
-            continue
-        same = windows.setdefault((window.seconds, window.rows), window)
-        if same is not window:
-            faults.add(item.mark, place, "is the same window as one before it; remove one")
-    return tuple(windows.values())
-
-
-def _window(text: str | int) -> WindowSpec:
-    """Read a window; raises ValueError with the way out."""
-    if isinstance(text, int):
-        raise ValueError(f"a window needs a unit; write {text}s for a time, or last {text} for a count")  # noqa: TRY004 - read as a fault of the value
-    words = text.split()
-    if len(words) == 2 and words[0] == "last":
-        if not (words[1].isascii() and words[1].isdigit() and 0 < len(words[1]) < 10 and int(words[1]) > 0):
-            raise ValueError("a window by count is written last N, such as last 1000")
-        return WindowSpec(name=f"last {int(words[1])}", rows=int(words[1]))
-    try:
-        seconds = Duration.parse(text)
-    except ValueError:
-        seconds = Duration(0)
-    if not 0 < seconds < 1e11:
-        raise ValueError("a window is a time such as 1h or 24h, or a count such as last 1000")
-    return WindowSpec(name=text, seconds=float(seconds))
+            faults.add(item(node, position).mark, f"{key}[{position}]", message)
 
 
 def _check_map(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:

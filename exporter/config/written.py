@@ -154,6 +154,19 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     ] = 50_000_000
 
 
+class TargetEntry(Struct, frozen=True, kw_only=True):
+    """A model server to watch; beside these keys stand its probes: one that tells its life, any that measure."""
+
+    model: Annotated[
+        str | None, Meta(description="Name under `models` of the model that it serves, if that is watched too.")
+    ] = None
+    interval: Annotated[Duration, Meta(description="How often each probe looks.", extra={"ge": 1.0})] = Duration(5)
+    timeout: Annotated[PositiveDuration, Meta(description="The time that one look may take.")] = Duration(10)
+    windows: Annotated[
+        list[str | int], Meta(description="Windows of `model_server_crashes_per_hour`, by time only.")
+    ] = field(default_factory=lambda: ["1h", "24h"])
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """Limits of the whole exporter."""
 
@@ -169,6 +182,11 @@ class Root(Struct, frozen=True, kw_only=True):
     """The whole file."""
 
     models: Annotated[
-        dict[str, ModelEntry], Meta(min_length=1, description="The models by name; the name is the label `model`.")
-    ]
+        dict[str, ModelEntry],
+        Meta(description="The models by name; the name is the label `model`. Required unless there are targets."),
+    ] = {}
+    targets: Annotated[
+        dict[str, TargetEntry],
+        Meta(description="The model servers to watch by name; the name is the label `target`."),
+    ] = {}
     limits: Annotated[Limits, Meta(description="Limits of the whole exporter.")] = Limits()

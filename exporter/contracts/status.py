@@ -62,12 +62,27 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeStatus:
-    """One observed model server; `up` is None while it is not known."""
+    """One observed model server; what is not known, or not measured, is None or left out.
+
+    `up` has been so since `since` (epoch seconds: the start, or when it was first seen down).  `crashes` counts by
+    reason, `crashes_per_hour` by the name of the window.  Ratios are used by total, 0..1, of the narrowest scope that
+    is measured: process before container before host; `disks` by mount point, `gpus` by number.  `detail` tells what
+    is watched, `errors` what went wrong, one text for each probe that failed; neither holds a secret.
+    """
 
     target: str
     model: str
     up: bool | None = None
     detail: str = ""
+    since: float | None = None
+    restarts: int | None = None
+    crashes: Mapping[str, int] | None = None
+    crashes_per_hour: Mapping[str, float] = field(default_factory=dict)
+    cpu: float | None = None
+    memory: float | None = None
+    disks: Mapping[str, float] = field(default_factory=dict)
+    gpus: Mapping[str, float] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The demo: a real model with late labels in a child process, and the exporter beside it."""
+"""The demo: a real model with late labels, run by the exporter beside it as a child that dies now and then."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import contextlib
 import glob
 import json
 import shlex
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.errors import ExporterError
 
+if TYPE_CHECKING:
+    from exporter.probes.supervisor import Supervisor
+
 CONFIG, STATE = "model-exporter.yml", "state"
+TARGET = "model-server"
 _PATIENCE = 60.0  # seconds for the child's first line; training takes two
 _FAREWELL = 3.0
+_RESTART_AFTER = 0.2
 
 _CONFIG = """\
 # What the demo runs with. Change it, try it with `model-exporter check {config} --read 1000`,
@@ -53,6 +58,16 @@ models:
       accuracy: {{warning: 0.88, critical: 0.83}}
       recall: {{warning: 0.8, critical: 0.7}}
     delay_buckets: [1s, 2s, 5s, 10s, 20s, 30s, 1m, 5m]
+
+# The model server itself. The demo runs it as its own child; of one that runs by itself, name a probe of its life
+# here, such as process: {{port: 8080}}, systemd: {{unit: model.service}} or docker: {{container: model}}.
+targets:
+  model-server:
+    model: breast-cancer
+    cgroup: {{scopes: [host]}}
+    disk: {{mountpoints: [{mount}]}}
+    interval: 1s
+    windows: [10m, 1h]
 """
 
 _ABOUT = """
@@ -61,6 +76,9 @@ later; some come late, early, twice or never, and some are wrong at first. Versi
 the traffic. From minute 3 to minute 5 of every ten, lengths arrive in another unit: watch the accuracy of 1.0 fall
 from 0.94 to 0.7, while 1.1 holds.
 
+The model server dies about every 45 s, in turn by SIGKILL, by SIGSEGV and by a planned restart, and is started again:
+watch its crashes per hour, what it uses, and that the restart is no crash.
+
   folder   {folder}  ({files})
   check    {check}  (scikit-learn on the same logs)
 """
@@ -68,6 +86,7 @@ _WHERE = """\
   page     {url}/
   metrics  {url}/metrics
   try      curl -s {url}/metrics | grep _ratio
+           curl -s {url}/metrics | grep model_server_crashes
 
 Ctrl-C ends it.
 
@@ -86,17 +105,23 @@ def prepare(folder: Path) -> Path:
         name: json.dumps(glob.escape(str(folder / file)), ensure_ascii=False)
         for name, file in (("predictions", "predictions.jsonl"), ("labels", "labels.csv"))
     }
+    mount = json.dumps(_mount_point(folder), ensure_ascii=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(_CONFIG.format(config=shlex.quote(str(path)), **logs), encoding="utf-8")
+            path.write_text(_CONFIG.format(config=shlex.quote(str(path)), mount=mount, **logs), encoding="utf-8")
     except OSError as error:
         raise ExporterError(f"the demo cannot use {folder}: {error.strerror}; name another folder") from error
     return path
 
 
-def run(folder: Path | None, address: str, serve: Callable[[Path, Path, str], int]) -> int:
-    """Run the workload beside `serve(config, state, address)` until that returns; returns what it returned.
+def _mount_point(folder: Path) -> str:
+    """Where the file system of *folder* is mounted."""
+    return str(next(path for path in (folder, *folder.parents) if path.is_mount()))
+
+
+def run(folder: Path | None, address: str, serve: Callable[[Path, Path, str, Supervisor], int]) -> int:
+    """Run the workload beside `serve(config, state, address, supervisor)`; returns what that returned.
 
     Without a *folder* everything happens in a temporary one, which is removed at the end.  Raises ExporterError
     if the folder cannot be used or the workload does not start.
@@ -106,15 +131,12 @@ def run(folder: Path | None, address: str, serve: Callable[[Path, Path, str], in
         _say("Training a model ...\n")
         log = place / "predictions.jsonl"
         before = log.stat().st_size if log.exists() else 0
-        with _workload(place) as child:
-            _await_rows(log, before, child)
+        with _workload(place) as supervisor:
+            _await_rows(log, before, supervisor)
             check = f"{shlex.quote(sys.executable)} -m exporter.demo.truth {shlex.quote(str(place))}"
-            files = f"predictions.jsonl, labels.csv, {CONFIG}, {STATE}/"
+            files = f"predictions.jsonl, labels.csv, deaths.jsonl, {CONFIG}, {STATE}/"
             _say(_ABOUT.format(folder=place, files=files, check=check))
-            code = serve(config, place / STATE, address)
-            ended = child.poll()
-        if ended is not None:
-            _say(f"The model had ended before (exit code {ended}).\n")
+            code = serve(config, place / STATE, address, supervisor)
         _say(_farewell(place, temporary=folder is None))
         return code
 
@@ -142,29 +164,34 @@ def _place(folder: Path | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _workload(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The workload in a process of its own; it also ends, by its standard input, when this process is killed."""
-    command = [sys.executable, "-m", "exporter.demo.workload", str(folder), "--tied"]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)  # noqa: S603 - our own program
+def _workload(folder: Path) -> Iterator[Supervisor]:
+    """The workload as a child that is started again whenever it ends, and that ends when this process is killed."""
+    # Only here, so that the text comes first.
+    from exporter.config.types import Duration  # noqa: PLC0415
+    from exporter.contracts import Clock  # noqa: PLC0415
+    from exporter.probes.supervisor import Supervisor, SupervisorConfig  # noqa: PLC0415
+
+    program = (sys.executable, "-m", "exporter.demo.workload")
+    command = (*program, str(folder), "--tied", "--mortal", "--began", f"{time.time()}")
+    at_once = Duration(_RESTART_AFTER)
+    settings = SupervisorConfig(
+        command=command, restart=True, delay=at_once, longest_delay=at_once, grace=Duration(_FAREWELL)
+    )
+    supervisor = Supervisor(settings, name=TARGET, clock=Clock())
+    supervisor.start()
     try:
-        yield child
+        yield supervisor
     finally:
-        child.terminate()
-        try:
-            child.wait(_FAREWELL)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        if child.stdin:
-            child.stdin.close()
+        supervisor.stop()
+        supervisor.close()
 
 
-def _await_rows(log: Path, before: int, child: subprocess.Popen[bytes]) -> None:
+def _await_rows(log: Path, before: int, supervisor: Supervisor) -> None:
     """Wait until *log* has another size than *before*."""
     until = time.monotonic() + _PATIENCE
     while not log.exists() or log.stat().st_size == before:
-        if child.poll() is not None:
-            raise ExporterError(f"the demo's model did not start (exit code {child.returncode}); its error is above")
+        if supervisor.last is not None:
+            raise ExporterError(f"the demo's model did not start: it {supervisor.last}; its error is above")
         if time.monotonic() > until:
             raise ExporterError(f"the demo's model wrote nothing within {_PATIENCE:g} s")
         time.sleep(0.05)

@@ -1,7 +1,9 @@
 """The demo's model server: a scikit-learn classifier that logs its predictions, and the labels that follow them.
 
 `python -m exporter.demo.workload FOLDER` appends to FOLDER/predictions.jsonl and FOLDER/labels.csv.  What happens,
-and when, is decided by the seed alone; the clock only says when it began.
+and when, is decided by the seed alone; the clock only says when it began.  With --mortal it ends now and then, as
+model servers do, and writes into FOLDER/deaths.jsonl how it is about to end.  Labels come from elsewhere: those of
+a life before are still written by the next.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import argparse
 import heapq
 import itertools
 import json
+import operator
 import os
-import select
+import resource
 import signal
 import sys
 import time
@@ -22,7 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, Self
 
-PREDICTIONS, LABELS = "predictions.jsonl", "labels.csv"
+PREDICTIONS, LABELS, DEATHS = "predictions.jsonl", "labels.csv", "deaths.jsonl"
+_TO_COME = "labels-to-come.jsonl"
 HEADER = b"id,diagnosis,labelled_at\n"
 CLASSES = ("benign", "malignant")
 
@@ -36,6 +40,14 @@ EARLIEST = 5.0
 """Seconds that a label may come before its prediction, at most."""
 LOG_BYTES = 32 << 20
 """A log of this size is renamed to *.1 (which replaces an older one), so that a forgotten demo fills no disk."""
+
+LIFE_SECONDS = 45.0
+"""How long a life is on average; the first is half as long, so that nobody has to wait for long."""
+ENDS = ("SIGKILL", "SIGSEGV", "restart")
+"""How lives end, by turns: two crashes, and a planned restart with exit code 0."""
+
+_BLINK = 0.5
+"""Seconds between two looks at whether the parent still lives."""
 
 Fate = Literal["prompt", "late", "early", "corrected", "repeated", "never", "error"]
 FATES: dict[Fate, float] = {
@@ -58,10 +70,12 @@ class Request:
     fate: Fate
     took_ms: float
     labels: tuple[tuple[float, bool], ...]
+    before: float = 0.0
+    """Seconds that lives before this one have taken."""
 
     @property
     def drifted(self) -> bool:
-        return self.at >= 0 and DRIFT_FROM <= self.at % DRIFT_EVERY < DRIFT_UNTIL
+        return self.at >= 0 and DRIFT_FROM <= (self.before + self.at) % DRIFT_EVERY < DRIFT_UNTIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +90,13 @@ class Answers:
     probability: dict[tuple[str, bool], list[float]]
 
 
-def requests(seed: int, samples: int, rate: float = RATE, backlog: int = BACKLOG) -> Iterator[Request]:
-    """Endless requests on *samples* rows of data: a *backlog*, then *rate* of them per second."""
+def requests(
+    seed: int, samples: int, rate: float = RATE, backlog: int = BACKLOG, before: float = 0.0
+) -> Iterator[Request]:
+    """Endless requests on *samples* rows of data: a *backlog*, then *rate* of them per second.
+
+    *before* are the seconds that lives before this one have taken.
+    """
     random = Random(seed)  # noqa: S311 - the same rows for the same seed are what is wanted
     for number in itertools.count():
         live = number - backlog
@@ -93,6 +112,7 @@ def requests(seed: int, samples: int, rate: float = RATE, backlog: int = BACKLOG
             fate="error" if failed else fate,
             took_ms=round(random.lognormvariate(1.2, 0.5), 3),
             labels=() if failed else tuple((at + delay, right) for delay, right in labels),
+            before=before,
         )
 
 
@@ -224,6 +244,64 @@ class Log:
         self._file.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The end of one life: so many seconds after it began, and how."""
+
+    after: float
+    how: str
+
+
+def death(seed: int, life: int, mean: float = LIFE_SECONDS) -> Death:
+    """How the *life*-th life, counted from 0, ends; lives last *mean* seconds."""
+    random = Random(seed * 1_000_003 + life)  # noqa: S311 - the same ends for the same seed are what is wanted
+    seconds = mean * (0.5 if life == 0 else random.uniform(0.7, 1.3))
+    return Death(seconds, ENDS[life % len(ENDS)])
+
+
+def lives(folder: Path) -> int:
+    """How many lives have ended as they were meant to."""
+    path = folder / DEATHS
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def die(folder: Path, how: str) -> None:
+    """Write down that this process ends now, and end it."""
+    line = json.dumps({"at": _iso(time.time()), "pid": os.getpid(), "how": how}).encode() + b"\n"
+    with (folder / DEATHS).open("ab", buffering=0) as file:
+        file.write(line)
+    if how in signal.Signals.__members__:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.kill(os.getpid(), signal.Signals[how])
+    sys.exit(0)
+
+
+def live(folder: Path, written: Iterable[tuple[float, str, bytes]], pace: Callable[[float], bool], end: Death,
+         start: float) -> None:  # fmt: skip
+    """Append lines to their logs until the *end*; labels that come later are left to the next life."""
+    to_come: list[tuple[float, str]] = []
+
+    def until_end() -> Iterator[tuple[float, str, bytes]]:
+        for at, log, line in written:
+            if at < end.after:
+                yield at, log, line
+            else:
+                to_come.append((start + at, line.decode()))
+
+    write(folder, until_end(), pace)
+    if pace(end.after):
+        (folder / _TO_COME).write_text(json.dumps(to_come))
+        die(folder, end.how)
+
+
+def inherited(folder: Path, start: float) -> list[tuple[float, str, bytes]]:
+    """The labels that a life before has left, as `lines` gives them."""
+    path = folder / _TO_COME
+    left = json.loads(path.read_text()) if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [(at - start, LABELS, line.encode()) for at, line in left]
+
+
 def write(folder: Path, written: Iterable[tuple[float, str, bytes]], wait_until: Callable[[float], bool]) -> None:
     """Append lines to their logs, each when *wait_until* its time is over, until it says that the end has come."""
     with Log(folder / PREDICTIONS) as predictions, Log(folder / LABELS, HEADER) as labels:
@@ -235,13 +313,13 @@ def write(folder: Path, written: Iterable[tuple[float, str, bytes]], wait_until:
 
 
 def _pace(began: float, *, tied: bool) -> Callable[[float], bool]:
-    """Waits on the monotonic clock; where *tied* it answers False once standard input has ended."""
+    """Waits on the monotonic clock; where *tied* it answers False once the parent has ended."""
+    parent = os.getppid()
 
     def wait_until(at: float) -> bool:
         while (left := began + at - time.monotonic()) > 0:
-            if not tied:
-                time.sleep(left)
-            elif select.select([sys.stdin], [], [], left)[0] and not os.read(sys.stdin.fileno(), 4096):
+            time.sleep(min(left, _BLINK) if tied else left)
+            if tied and os.getppid() != parent:
                 return False
         return True
 
@@ -256,7 +334,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=RATE, help="requests per second; default %(default)s")
     parser.add_argument("--seed", type=int, default=SEED, help="decides all that happens; default %(default)s")
     parser.add_argument("--rows", type=int, help="write so many requests and their labels at once, all in the past")
-    parser.add_argument("--tied", action="store_true", help="end when standard input does")
+    parser.add_argument("--tied", action="store_true", help="end when the parent process does")
+    parser.add_argument("--mortal", action="store_true", help=f"end now and then, and tell how in {DEATHS}")
+    parser.add_argument("--life", type=float, default=LIFE_SECONDS, help="seconds of a life; default %(default)s")
+    parser.add_argument("--began", type=float, help="when the first of its lives began, in epoch seconds")
     options = parser.parse_args(arguments)
     if not 0 < options.rate <= 10_000:
         parser.error("--rate must be above 0 and at most 10000")
@@ -265,10 +346,19 @@ def main(arguments: list[str] | None = None) -> int:
     answers = train(options.seed)
     # A folder with rows has had its backlog.
     backlog = 0 if (options.folder / PREDICTIONS).exists() else BACKLOG
-    asked = requests(options.seed, len(answers.diagnosis), options.rate, backlog)
     start, began = time.time(), time.monotonic()
+    life = lives(options.folder) if options.mortal else 0
+    before = 0.0 if options.began is None else max(0.0, start - options.began)
+    asked = requests(options.seed + life, len(answers.diagnosis), options.rate, backlog, before)
     if options.rows is None:
-        write(options.folder, lines(asked, answers, start), _pace(began, tied=options.tied))
+        pace = _pace(began, tied=options.tied)
+        if not options.mortal:
+            write(options.folder, lines(asked, answers, start), pace)
+            return 0
+        end = death(options.seed, life, options.life)
+        own = lines(itertools.takewhile(lambda request: request.at < end.after, asked), answers, start)
+        left = inherited(options.folder, start)
+        live(options.folder, heapq.merge(own, left, key=operator.itemgetter(0)), pace, end, start)
         return 0
     some = list(itertools.islice(asked, options.rows))
     last = max((at for request in some for at, _ in request.labels), default=0.0)

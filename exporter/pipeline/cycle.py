@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -14,8 +15,9 @@ from exporter import plugins
 from exporter.config.schema import Config
 from exporter.contracts import Batch, Cursor, MetricSpec, Poll, Refusals, Snapshot, Status, WindowSpec
 from exporter.exposition import Exposition
-from exporter.pipeline import report
+from exporter.pipeline import report, servers, targets
 from exporter.pipeline.ledger import Ledger
+from exporter.pipeline.targets import Look, TargetLedger
 from exporter.state import State
 
 log = logging.getLogger(__name__)
@@ -23,9 +25,9 @@ log = logging.getLogger(__name__)
 CATALOGUE: tuple[MetricSpec, ...] = (
     *report.SPECS,
     *(spec for family in plugins.families() for spec in family.specs),
+    *targets.SPECS,
 )
-"""Every metric of models, in the order of the exposition."""
-
+"""Every metric of models and of model servers, in the order of the exposition; what probes measure follows."""
 
 WINDOWED = frozenset(spec.name for spec in CATALOGUE if "window" in spec.labels)
 
@@ -40,17 +42,24 @@ class Delivery:
 
 
 class Pipeline:
-    """The ledgers of all models over one state.  Used by one thread."""
+    """The ledgers of all models and targets over one state.  Used by one thread.
 
-    def __init__(self, config: Config, state: State) -> None:
+    *measured* are the metrics that the targets' probes give.
+    """
+
+    def __init__(self, config: Config, state: State, measured: Sequence[MetricSpec] = ()) -> None:
         self.config = config
         self.state = state
         self.ledgers = {name: Ledger(model, state) for name, model in config.models.items()}
-        self.exposition = Exposition(CATALOGUE, config.limits.series, config.limits.label_length)
+        known = [spec.name for spec in measured]
+        self.targets = {name: TargetLedger(target, state, known) for name, target in config.targets.items()}
+        specs = (*CATALOGUE, *measured)
+        self.exposition = Exposition(specs, config.limits.series, config.limits.label_length)
         self._unsaved: dict[str, bytes | None] = {}
         self._torn = False
         """Whether counting broke off half-way, so that the counts in memory mean nothing."""
         self._shown: dict[str, tuple[int, bool]] = {}
+        self._servers_shown: dict[str, int] = {}
 
     def cursor(self, model: str, role: str) -> Cursor | None:
         """The committed cursor of a source; None after the config has named another kind of source."""
@@ -77,8 +86,13 @@ class Pipeline:
         deliveries: Iterable[Delivery],
         idle: Mapping[str, frozenset[str]] | None = None,
         touched: Iterable[str] = (),
+        looks: Sequence[Look] = (),
+        now: float = math.inf,
     ) -> dict[tuple[str, str], Refusals]:
         """Join and count all rows, to be saved before anything else is counted; see `absorb`.
+
+        So are *looks* at targets, where something has ended; the rest is counted every few seconds, by *now* on the
+        monotonic clock.
 
         *idle* are the roles, per model, whose sources no longer hold event time back; models in *touched* are
         brought up to date even if nothing was delivered.  Returns refusals per (model, role).
@@ -103,8 +117,17 @@ class Pipeline:
             late = ledger.absorb(roles["predictions"], roles["labels"], (idle or {}).get(model, frozenset()))
             refused.update({(model, role): refusals for role, refusals in late.items()})
             blobs.update(ledger.changes())
+        blobs.update(self._watched(looks, now))
         self._unsaved, self._torn = blobs, False
         return refused
+
+    def _watched(self, looks: Sequence[Look], now: float) -> Iterator[tuple[str, bytes | None]]:
+        for look in looks:
+            self.targets[look.target].absorb(look)
+        for target in self.targets.values():
+            if target.due(now):
+                target.settle()
+                yield from target.changes()
 
     @property
     def unsaved(self) -> bool:
@@ -133,7 +156,9 @@ class Pipeline:
                 self.exposition.hide(name, WINDOWED)
                 self._shown.pop(name, None)
             return
-        grown = {owner[0] for owner in self.exposition.grow_up()}
+        owners = self.exposition.grow_up()
+        self._show_servers({owner[1] for owner in owners if owner[0] == servers.OWNER})
+        grown = {owner[0] for owner in owners}
         for name, ledger in self.ledgers.items():
             shown = (ledger.revision, name in stale)
             if name in grown or self._shown.get(name) != shown:
@@ -147,6 +172,13 @@ class Pipeline:
             self.exposition.drop(owner)
         for owner, shape, labels, series, values in blocks:
             self.exposition.put(owner, shape, labels, series, values)
+
+    def _show_servers(self, grown: Collection[str]) -> None:
+        for name, target in self.targets.items():
+            if name in grown or self._servers_shown.get(name) != target.revision:
+                for owner, shape, labels, series, values in servers.blocks(target):
+                    self.exposition.put(owner, shape, labels, series, values)
+                self._servers_shown[name] = target.revision
 
     def _cursor_name(self, model: str, role: str) -> str:
         config = self.config.models[model]

@@ -10,6 +10,7 @@ import queue
 import random
 import threading
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from exporter.contracts import Clock, Cursor, Deadline, Poll, Source
 from exporter.errors import SourceError
@@ -98,14 +99,30 @@ class Report:
     weight: int
 
 
+class Ahead(Protocol):
+    """Who leaves reports: `ahead` is what those weigh together that are not done yet."""
+
+    ahead: int
+
+
+class Told(Protocol):
+    """A report of a source or a probe."""
+
+    @property
+    def feed(self) -> Ahead: ...
+
+    @property
+    def weight(self) -> int: ...
+
+
 class Inbox:
-    """Where source threads leave their reports for the cycle; each waits while it is too far ahead."""
+    """Where threads leave their reports for the cycle; each waits while it is too far ahead."""
 
     def __init__(self) -> None:
-        self._reports: queue.SimpleQueue[Report | None] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[Told | None] = queue.SimpleQueue()
         self._room = threading.Condition()
 
-    def put(self, report: Report, stop: threading.Event) -> bool:
+    def put(self, report: Told, stop: threading.Event) -> bool:
         """Leave *report* as soon as there is room; returns false, and leaves nothing, if *stop* is set before."""
         feed, weight = report.feed, report.weight
         with self._room:
@@ -116,9 +133,9 @@ class Inbox:
             self._reports.put(report)
             return True
 
-    def take(self, timeout: float) -> list[Report]:
+    def take(self, timeout: float) -> list[Told]:
         """All reports that are there, after waiting for the first for *timeout* seconds at most."""
-        taken: list[Report] = []
+        taken: list[Told] = []
         try:
             report = self._reports.get(timeout=timeout)
             while True:
@@ -127,7 +144,7 @@ class Inbox:
         except queue.Empty:
             return taken
 
-    def done(self, report: Report) -> None:
+    def done(self, report: Told) -> None:
         """Give the room that *report* took to the next."""
         with self._room:
             report.feed.ahead -= report.weight

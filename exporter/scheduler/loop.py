@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from exporter.contracts import Clock, Poll, Refusals, SourceStatus
 from exporter.errors import StateError
 from exporter.pipeline import Delivery, Pipeline
-from exporter.scheduler.feed import Failure, Feed, Inbox, Report, follow
+from exporter.scheduler.feed import Failure, Feed, Inbox, Report, Told, follow
+from exporter.scheduler.watching import Seen, Watcher, watch
 from exporter.telemetry import RefusalLog, Telemetry
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,10 @@ GRACE = 0.3
 
 
 class Scheduler:
-    """Drives *feeds* into *pipeline*; *publish* is called, with this scheduler, whenever it is time for a snapshot."""
+    """Drives *feeds* and *watchers* into *pipeline*.
+
+    *publish* is called, with this scheduler, whenever it is time for a snapshot.
+    """
 
     def __init__(
         self,
@@ -36,9 +40,12 @@ class Scheduler:
         telemetry: Telemetry,
         publish: Callable[[Scheduler], None],
         clock: Clock,
+        *,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self.pipeline = pipeline
         self.feeds = feeds
+        self.watchers = watchers
         self.inbox = Inbox()
         self._telemetry = telemetry
         self._publish = publish
@@ -48,8 +55,8 @@ class Scheduler:
         self._running = threading.Lock()
         self._cycle: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
-        self._waiting: list[Report] = []
-        self._counted: list[Report] = []
+        self._waiting: list[Told] = []
+        self._counted: list[Told] = []
         self._idle: dict[str, frozenset[str]] = {}
         self._published = -math.inf
         self._changed = True
@@ -68,6 +75,9 @@ class Scheduler:
         self._threads = [
             threading.Thread(target=follow, args=(feed, self.inbox, self._clock, stop), name=feed.name, daemon=True)
             for feed in self.feeds
+        ] + [
+            threading.Thread(target=watch, args=(one, self.inbox, self._clock, stop), name=one.name, daemon=True)
+            for one in self.watchers
         ]
         for thread in (self._cycle, *self._threads):
             thread.start()
@@ -79,6 +89,7 @@ class Scheduler:
         """
         self._stop.set()
         self.inbox.wake()
+        self.look_now()
         if self._cycle is None:
             return True
         self._cycle.join(timeout)
@@ -86,6 +97,11 @@ class Scheduler:
         for thread in self._threads:
             thread.join(max(0.0, end - self._clock.monotonic()))
         return not self._cycle.is_alive()
+
+    def look_now(self) -> None:
+        """Let every probe look at once."""
+        for watcher in self.watchers:
+            watcher.wake.set()
 
     def healthy(self) -> str | None:
         """Why this process can no longer do its job, or None."""
@@ -104,11 +120,12 @@ class Scheduler:
         if self._ready:
             return None
         awaited = ", ".join(feed.name for feed in self.feeds if not feed.attempted.is_set())
-        return (
-            f"Still reading the backlog of {awaited}."
-            if awaited
-            else "The backlog is read, but not shown yet."
-        )
+        if awaited:
+            return f"Still reading the backlog of {awaited}."
+        awaited = ", ".join(watcher.name for watcher in self.watchers if not watcher.attempted.is_set())
+        if awaited:
+            return f"Still looking for the first time: {awaited}."
+        return "The backlog is read, but not shown yet."
 
     def show_soon(self) -> None:
         """Something outside has changed that the next snapshot, due at the next tick, shall show."""
@@ -153,7 +170,8 @@ class Scheduler:
 
     def _publish_if_due(self, started: float) -> None:
         age = started - self._published
-        caught_up = all(feed.attempted.is_set() for feed in self.feeds)
+        attempted = [*(feed.attempted for feed in self.feeds), *(watcher.attempted for watcher in self.watchers)]
+        caught_up = all(event.is_set() for event in attempted)
         newly = caught_up and not self._ready
         if newly or (self._changed and age >= TICK) or age >= QUIET_TICKS * TICK or self._stop.is_set():
             self._changed = False
@@ -186,11 +204,13 @@ class Scheduler:
         deliveries = [
             Delivery(*report.feed.key, report.outcome)
             for report in reports
-            if isinstance(report.outcome, Poll) and report.moved
+            if isinstance(report, Report) and isinstance(report.outcome, Poll) and report.moved
         ]
-        if deliveries or idle != self._idle:
+        looks = [seen.look for seen in reports if isinstance(seen, Seen)]
+        if deliveries or looks or idle != self._idle or self._stop.is_set():
             touched = {model for model in idle if idle[model] != self._idle.get(model)}
-            late = self.pipeline.count(deliveries, idle, touched)
+            now = math.inf if self._stop.is_set() else self._clock.monotonic()
+            late = self.pipeline.count(deliveries, idle, touched, looks, now)
             self._idle = idle
             for feed in self.feeds:
                 if feed.key in late:
@@ -206,7 +226,11 @@ class Scheduler:
             self._changed = True
             self._telemetry.committed(self._clock.monotonic() - begun, self.pipeline.state.size)
         for report in self._counted:
-            self._note(report)
+            self.inbox.done(report)
+            if isinstance(report, Seen):
+                self._note_look(report)
+            elif isinstance(report, Report):
+                self._note(report)
         self._counted = []
 
     def _idle_roles(self) -> dict[str, frozenset[str]]:
@@ -221,7 +245,6 @@ class Scheduler:
     def _note(self, report: Report) -> None:
         """Say of a poll, once its rows are saved, how it went."""
         feed, outcome, now = report.feed, report.outcome, self._clock.monotonic()
-        self.inbox.done(report)
         if isinstance(outcome, Failure):
             feed.telemetry.failed(outcome.reason, report.seconds, outcome.message, outcome.retry_in)
             fields = {"source": feed.name, "reason": outcome.reason, "problem": outcome.message}
@@ -244,6 +267,18 @@ class Scheduler:
         if not outcome.more:
             feed.attempted.set()
 
+    def _note_look(self, seen: Seen) -> None:
+        """Say of a look, once what it told is taken in, how it went."""
+        watcher, outcome = seen.feed, seen.outcome
+        watcher.attempted.set()
+        self._changed = True
+        if isinstance(outcome, Failure):
+            if watcher.telemetry.failed(outcome.reason, seen.seconds):
+                fields = {"probe": watcher.name, "reason": outcome.reason, "problem": outcome.message}
+                log.warning("a probe failed", extra=fields)
+        else:
+            watcher.telemetry.looked(seen.seconds)
+
     def _refuse(self, feed: Feed, refused: Refusals) -> None:
         if refused.counts:
             feed.telemetry.refused(refused.counts)
@@ -251,7 +286,13 @@ class Scheduler:
             self._changed = True
 
     def _watch(self, now: float) -> None:
-        """Say once of a poll that it does not return."""
+        """Say once of a poll or a look that it does not return."""
+        for watcher in self.watchers:
+            begun, stuck = watcher.looking_since, watcher.stuck_for(now)
+            if stuck > STUCK_FACTOR * watcher.timeout and watcher.told_stuck != begun:
+                watcher.told_stuck = begun
+                failure = Failure("timeout", f"no answer for {stuck:.0f} s; it is left alone until there is one", 0.0)
+                self._waiting.append(Seen(watcher, stuck, failure, self._clock.wall(), now, weight=0))
         for feed in self.feeds:
             since, stuck = feed.polling_since, feed.stuck_for(now)
             if stuck > STUCK_FACTOR * feed.timeout and feed.told_stuck != since:

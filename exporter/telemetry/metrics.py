@@ -32,6 +32,7 @@ FAILURE_REASONS: Final = ("unavailable", "denied", "timeout", "data", "error")
 
 _BUCKETS: Final = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
 _SOURCE: Final = ("model", "role")
+_PROBE: Final = ("target", "probe")
 
 
 def _spec(name: str, kind: str, text: str, *labels: str) -> MetricSpec:
@@ -60,6 +61,9 @@ SPECS: Final = (
     _spec("source_rows_skipped_total", "counter", "Records passed over because the config says so.", *_SOURCE),
     _spec("source_rows_rejected_total", "counter", "Rows refused.", *_SOURCE, "reason"),
     _spec("source_backoff_seconds", "gauge", "Wait before a failed source is asked again; 0 if it works.", *_SOURCE),
+    _spec("probe_up", "gauge", "Whether the last look of the probe worked: 1 or 0; 0 before the first.", *_PROBE),
+    _spec("probe_failures_total", "counter", "Looks that failed.", *_PROBE, "reason"),
+    _spec("probe_duration_seconds", "histogram", "Time of one look, failed ones included.", *_PROBE),
 )
 """The catalogue of own metrics; `process_*` and `python_info` stand beside them."""
 
@@ -157,6 +161,17 @@ class Telemetry:
             for name, spec in _BY_NAME.items():
                 if spec.labels[:2] == _SOURCE:
                     self._metrics[name].remove_by_labels({"model": model, "role": role})
+
+    def probe(self, target: str, kind: str) -> ProbeTelemetry:
+        """What is said of one probe of a target; the same series for the same words."""
+        return ProbeTelemetry(self, target, kind)
+
+    def remove_probe(self, target: str, kind: str) -> None:
+        """Drop the series of a probe that the config no longer has, and that nobody looks through any more."""
+        with self._lock:
+            for name, spec in _BY_NAME.items():
+                if spec.labels[:2] == _PROBE:
+                    self._metrics[name].remove_by_labels({"target": target, "probe": kind})
 
     # --- out ----------------------------------------------------------------------------------------
 
@@ -279,3 +294,29 @@ class SourceTelemetry:
         self._up_gauge.set(up)
         self._polls.inc()
         self._duration.observe(seconds)
+
+
+class ProbeTelemetry:
+    """One probe's own metrics."""
+
+    def __init__(self, telemetry: Telemetry, target: str, kind: str) -> None:
+        labels = (target, kind)
+        failures = telemetry._counter("probe_failures_total")  # noqa: SLF001 - the two classes are one thing
+        self._up = telemetry._gauge("probe_up").labels(*labels)  # noqa: SLF001
+        self._failures = {reason: failures.labels(*labels, reason) for reason in FAILURE_REASONS}
+        self._duration = telemetry._histogram("probe_duration_seconds").labels(*labels)  # noqa: SLF001
+        self._problem: str | None = None
+
+    def looked(self, seconds: float) -> None:
+        """A look worked and took *seconds*."""
+        self._up.set(1)
+        self._duration.observe(seconds)
+        self._problem = None
+
+    def failed(self, reason: str, seconds: float) -> bool:
+        """A look failed after *seconds*; returns whether for another reason than the one before it."""
+        self._up.set(0)
+        self._failures[reason if reason in self._failures else "error"].inc()
+        self._duration.observe(seconds)
+        before, self._problem = self._problem, reason
+        return before != reason

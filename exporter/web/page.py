@@ -6,7 +6,7 @@ Everything that comes from outside is escaped; there is no script and no externa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -46,7 +46,7 @@ def render(
             _notices(reload, problem, moment),
             _models(status.models, moment),
             _sources(status.sources, moment),
-            _probes(status.probes) if status.probes else "",
+            _servers(status.probes, moment) if status.probes else "",
             _footer(snapshot, reload, moment),
         )
     )
@@ -112,9 +112,8 @@ def _version(version: VersionStatus, now: float) -> str:
         ("Newest prediction", _age(version.last_prediction, now)),
         ("Newest label", _age(version.last_label, now)),
     )
-    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     title = f'<h4><span class="key">version</span> {escape(version.version)}</h4>'
-    return f"{title}<dl>{items}</dl>{_windows(version.windows)}"
+    return f"{title}{_facts(facts)}{_windows(version.windows)}"
 
 
 def _windows(windows: Sequence[WindowStatus]) -> str:
@@ -151,17 +150,32 @@ def _sources(sources: Sequence[SourceStatus], now: float) -> str:
 
 
 def _refused(source: SourceStatus) -> str:
-    counts = sorted(((count, reason) for reason, count in source.refused.items() if count), reverse=True)
-    if not counts:
-        return _NONE
-    return "".join(
-        f'<p class="number"><b>{_count(count)}</b> <code>{escape(reason)}</code></p>' for count, reason in counts
-    )
+    return _reasons(source.refused) or _NONE
 
 
-def _probes(probes: Sequence[ProbeStatus]) -> str:
-    rows = ((_name(probe.target, probe.model), _up(probe.up), escape(probe.detail) or _NONE) for probe in probes)
-    return _section("Model servers", _table(("Server", "State", "Detail"), rows))
+def _servers(servers: Sequence[ProbeStatus], now: float) -> str:
+    return _section("Model servers", "".join(_server(server, now) for server in servers))
+
+
+def _server(server: ProbeStatus, now: float) -> str:
+    """One model server; what is not known of it, or not measured, is left out."""
+    facts: list[tuple[str, str]] = []
+    if server.since is not None:
+        facts.append(("Down since" if server.up is False else "Up since", _age(server.since, now)))
+    if server.restarts is not None:
+        facts.append(("Restarts", _count(server.restarts)))
+    if server.crashes is not None:
+        facts.append(("Crashes", _reasons(server.crashes) or _count(0)))
+    if server.crashes_per_hour:
+        facts.append(("Crashes per hour", _rates(server.crashes_per_hour)))
+    shares = [("CPU", server.cpu), ("Memory", server.memory)]
+    shares += [(f"Disk {mountpoint}", share) for mountpoint, share in server.disks.items()]
+    shares += [(f"GPU {number}", share) for number, share in server.gpus.items()]
+    facts += [(escape(name), _share(share)) for name, share in shares if share is not None]
+    state = "" if server.up is None and facts else _up(server.up)
+    remarks = "".join(_remark("error", error) for error in server.errors) + _remark("note", server.detail)
+    title = f'<h3>{escape(server.target)} <span class="fact">{escape(server.model)}</span>{state}</h3>'
+    return f"<article>{title}{remarks}{_facts(facts)}</article>"
 
 
 def _footer(snapshot: Snapshot | None, reload: ReloadState, now: float) -> str:
@@ -183,6 +197,12 @@ def _section(title: str, content: str) -> str:
 
 def _empty(message: str) -> str:
     return f'<p class="empty">{message}</p>'
+
+
+def _facts(facts: Sequence[tuple[str, str]]) -> str:
+    """A list of names and values, both ready HTML; nothing for none."""
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    return f"<dl>{items}</dl>" if items else ""
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -233,6 +253,23 @@ def _ratio(value: float | None, digits: int = 2) -> str:
     if percent >= 100.0 > 100.0 * value:
         percent = 100.0 - 10.0**-digits
     return f"{percent:.{digits}f}\N{NARROW NO-BREAK SPACE}%"
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    """Counts by reason, the largest first; nothing for none."""
+    most = sorted(((count, reason) for reason, count in counts.items() if count), reverse=True)
+    return "".join(f"<p><b>{_count(count)}</b> <code>{escape(reason)}</code></p>" for count, reason in most)
+
+
+def _rates(rates: Mapping[str, float]) -> str:
+    """Rates by window, to three digits."""
+    return "".join(f'<p>{rate:.3g} <span class="key">in {escape(window)}</span></p>' for window, rate in rates.items())
+
+
+def _share(value: float) -> str:
+    """What is used of what there is: a percentage, and a bar that is marked from 90 % on."""
+    full = ' class="full"' if value >= 0.9 else ""
+    return f'{_ratio(value, digits=1)}<progress aria-hidden="true"{full} value="{min(1.0, value):.3f}"></progress>'
 
 
 def _age(moment: float | None, now: float) -> str:

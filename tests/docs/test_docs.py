@@ -24,12 +24,13 @@ def test_metric_catalogue_is_current():
 
 
 @pytest.mark.parametrize(
-    "text", re.findall(r"```yaml\n(models:.*?)```", README, re.DOTALL), ids=lambda text: text.split()[1]
+    "text", re.findall(r"```yaml\n((?:models|targets):.*?)```", README, re.DOTALL), ids=lambda text: text.split()[1]
 )
 def test_configs_of_the_readme_are_valid(text):
     """A config that is copied from the README loads."""
     secrets = {"LABELS_DB": "postgresql://localhost/labels", "WAREHOUSE": "sqlite:///w.db", "LABELS_TOKEN": "t"}
-    assert parse(text, "README.md", environment=secrets).models
+    config = parse(text, "README.md", environment=secrets)
+    assert config.models or config.targets
 
 
 def test_metrics_that_the_readme_names_exist():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +63,13 @@ class Demo:
         return Values(self.scrape())
 
     def child(self):
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        (pid,) = [int(pid) for task in tasks for pid in task.read_text().split()]
+        """The number of the model server, once there is one: it dies now and then."""
+
+        def only():
+            tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+            return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+        (pid,) = wait_for(only, 10)
         return pid
 
 
@@ -230,3 +237,43 @@ def test_a_named_folder_goes_on_where_it_was(tmp_path):
                 return False
 
             wait_for(agrees, 15)
+
+
+def test_it_counts_how_its_model_server_dies(tmp_path):
+    """Crashes by reason equal what the model server wrote before each of its ends; a planned restart is none."""
+    with started(tmp_path / "said", str(tmp_path / "kept")) as demo:
+        assert "dies about every 45 s" in demo.said
+
+        def intended():
+            path = demo.folder / "deaths.jsonl"
+            lines = path.read_text().splitlines() if path.exists() else []
+            return Counter(json.loads(line)["how"] for line in lines)
+
+        wait_for(lambda: intended().total() >= 2, 100)
+        words = {"killed": "SIGKILL", "SIGSEGV": "SIGSEGV", "clean": "restart"}
+
+        def told(what):
+            values = demo.values()
+            return {
+                word: values.sum(f"model_server_{what}_total", target="model-server", reason=reason)
+                for reason, word in words.items()
+                if what == "restarts" or reason != "clean"
+            }
+
+        expected = {word: intended()[word] for word in words.values()}
+        wait_for(lambda: told("restarts") == expected, 15)
+        assert told("crashes") == {word: count for word, count in expected.items() if word != "restart"}
+        values = demo.values()
+        observed = values.sum("model_server_observed_seconds_total")
+        rate = values.sum("model_server_crashes_per_hour", window="10m")
+        assert rate == pytest.approx(values.sum("model_server_crashes_total") / observed * 3600)
+        assert observed == pytest.approx(time.monotonic() - demo.began, abs=25)
+        assert values.sum("model_server_memory_utilization_ratio", scope="process") > 0
+        assert 0 < values.sum("model_server_memory_utilization_ratio", scope="host") < 1
+        assert 0 < values.sum("model_server_disk_utilization_ratio") <= 1
+        assert values.sum("model_prediction_latency_seconds_count") > 400
+        with urllib.request.urlopen(demo.url + "/", timeout=10) as response:
+            page = response.read().decode()
+        assert "model-server" in page
+        assert "SIGSEGV" in page
+        assert "Crashes per hour" in page

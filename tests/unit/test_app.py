@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from exporter.app import App, Options, default_state_path
-from exporter.contracts import Poll
-from exporter.errors import ConfigError, ListenError, SourceUnavailable, StateError, StateLocked
+from exporter.contracts import Clock, Ending, Poll, Sight
+from exporter.errors import ConfigError, ExporterError, ListenError, SourceUnavailable, StateError, StateLocked
+from exporter.probes.supervisor import Supervisor, SupervisorConfig
 from exporter.state import State
-from tests.apps import Leaps, config, hurry, label, predict, running, script
+from tests.apps import Leaps, config, hurry, label, predict, running, script, script_probe
 from tests.running import wait_for
 
 
@@ -332,7 +333,7 @@ def test_what_a_reload_raises_unforeseen_ends_nothing(monkeypatch, tmp_path):
         rewrite(tmp_path, config(tmp_path, windows="last 5"))
         built = App._build
         monkeypatch.setattr(
-            App, "_build", lambda self, new, old: built(self, new, old) if new is self.config else 1 / 0
+            App, "_build", lambda self, new, *old: built(self, new, *old) if new is self.config else 1 / 0
         )
         status, said = exporter.get("/-/reload", "POST")
         assert (status, "unforeseen ZeroDivisionError" in said) == (500, True)
@@ -367,3 +368,74 @@ def test_faults_are_told_before_anything_is_opened(tmp_path):
     with pytest.raises(ConfigError):
         App(Options(config=tmp_path / "model-exporter.yml", state=tmp_path / "state"))
     assert not (tmp_path / "state").exists()
+
+
+# --- model servers -----------------------------------------------------------------------------------
+
+TARGETS = "targets:\n  t: {{scripted: {{}}, interval: {interval}, windows: [1h]}}\n"
+
+
+def test_a_reload_keeps_probes_that_stay_the_same(monkeypatch, tmp_path):
+    """Counts go on, the very probe looks on, and one that is gone is closed and has no series any more."""
+    ends = [Ending("crash", "killed", 0.0)]
+    seen = []
+
+    def answer(cursor, deadline):
+        seen.append(cursor)
+        return Sight(up=True, endings=(ends.pop(),) if ends else (), observed=1.0, cursor={"n": len(seen)})
+
+    probe = script_probe(monkeypatch, answer)
+    with running(monkeypatch, tmp_path, TARGETS.format(interval="600s")) as exporter:
+        exporter.ready()
+        exporter.once(lambda v: v.one("model_server_crashes_total", target="t", reason="killed") == 1)
+        rewrite(tmp_path, TARGETS.format(interval="1s") + "  u: {scripted: {}}\n")
+        assert exporter.app.reload() is None
+        values = exporter.once(lambda v: v.one("model_server_up", target="u") == 1)
+        assert values.one("model_server_crashes_total", target="t", reason="killed") == 1
+        assert probe.closed == 2  # those that were only tried out
+        assert seen[:2] == [None, {"n": 1}] or seen.count(None) == 2
+        rewrite(tmp_path, "targets: {u: {scripted: {}}}\n")
+        assert exporter.app.reload() is None
+        values = exporter.once(lambda v: not v.of("model_server_up", target="t"))
+        assert not values.of("model_exporter_probe_up", target="t")
+        assert probe.closed == 4
+        rewrite(tmp_path, TARGETS.format(interval="600s"))
+        assert exporter.app.reload() is None
+        exporter.once(lambda v: v.one("model_server_crashes_total", target="t", reason="killed") == 1)
+    assert probe.closed >= 5
+
+
+def test_a_reload_to_a_target_without_life_is_refused(monkeypatch, tmp_path):
+    """The old config runs on, and the fault says what is missing."""
+    script_probe(monkeypatch, lambda cursor, deadline: Sight(up=True, cursor=cursor))
+    with running(monkeypatch, tmp_path, TARGETS.format(interval="600s")) as exporter:
+        exporter.ready()
+        rewrite(tmp_path, "targets: {t: {}}\n")
+        assert "nothing tells whether t lives" in exporter.app.reload()
+        assert exporter.values().one("model_server_up", target="t") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "complaint"),
+    [
+        ("targets: {a: {}, b: {}}", None, "--target NAME"),
+        ("targets: {a: {process: {port: 1}}}", "a", "remove process"),
+        ("targets: {a: {}}", "b", "nothing tells whether a lives"),
+    ],
+)
+def test_which_target_is_run_must_be_clear(tmp_path, text, name, complaint):
+    """What `run` starts is one target, that nothing else watches."""
+    supervisor = Supervisor(SupervisorConfig(command=("true",)), name="x", clock=Clock())
+    rewrite(tmp_path, text)
+    options = Options(config=tmp_path / "model-exporter.yml", state=None, supervisor=supervisor, target=name)
+    with pytest.raises(ExporterError, match=complaint):
+        App(options)
+
+
+def test_what_is_run_is_a_target_even_if_the_config_names_none(tmp_path):
+    """It is called server then."""
+    supervisor = Supervisor(SupervisorConfig(command=("true",)), name="x", clock=Clock())
+    rewrite(tmp_path, config(tmp_path))
+    app = App(Options(config=tmp_path / "model-exporter.yml", state=None, supervisor=supervisor))
+    assert list(app.scheduler.pipeline.targets) == ["server"]
+    app.state.close()

@@ -9,12 +9,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import catalogue
-from tests.apps import START, config, label, running, write
+from exporter.contracts import Reading, Sight
+from tests.apps import START, ScriptedProbe, config, label, running, script_probe, write
+
+
+def all_readings(cursor, deadline):
+    readings = [Reading(one.name, tuple((name, "x") for name in one.labels), 1.0) for one in ScriptedProbe.specs]
+    return Sight(up=True, start_time=START, observed=1.0, readings=tuple(readings), cursor={})
 
 
 @pytest.fixture
 def full(monkeypatch, tmp_path):
-    """A scrape in which no metric is missing: rows with latency, errors, labels and faults, and thresholds."""
+    """A scrape in which no metric is missing: rows with latency, errors, labels and faults, thresholds, a target."""
     write(
         tmp_path,
         "m-predictions.jsonl",
@@ -24,6 +30,8 @@ def full(monkeypatch, tmp_path):
     )
     label(tmp_path, 1)
     text = config(tmp_path, more="    thresholds: {accuracy: {warning: 0.9}}\n")
+    text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
+    script_probe(monkeypatch, all_readings)
     text = text.replace("version: v}", "version: v, error: e, latency: {field: ms, unit: ms}}")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()

@@ -11,6 +11,8 @@ import pytest
 
 from exporter import __version__, catalogue, demo
 from exporter.app import App
+from exporter.contracts import Clock
+from exporter.probes.supervisor import Supervisor, SupervisorConfig
 from exporter.state import State
 from tests.apps import command, config
 from tests.running import ROOT
@@ -168,7 +170,8 @@ def test_the_demo_shows_the_host_that_was_given(monkeypatch, capsys, tmp_path, a
     """What is announced can be clicked on."""
 
     def only_serve(folder, where, serve):
-        return serve(demo.prepare(tmp_path), tmp_path / "state", where)
+        supervisor = Supervisor(SupervisorConfig(command=("true",)), name=demo.TARGET, clock=Clock())
+        return serve(demo.prepare(tmp_path), tmp_path / "state", where, supervisor)
 
     monkeypatch.setattr(demo, "run", only_serve)
     monkeypatch.setattr(App, "run", lambda self: self.state.close() or self.options.announce(4321) or 0)

@@ -30,7 +30,11 @@ CASES = {
         "positve:",
         [f"3:5: {M}.positve: unknown key; did you mean positive?"],
     ),
-    "unknown key in the root": ("models:\n", "x: 1\nmodels:\n", ["1:1: x: unknown key; known here: limits, models"]),
+    "unknown key in the root": (
+        "models:\n",
+        "x: 1\nmodels:\n",
+        ["1:1: x: unknown key; known here: limits, models, targets"],
+    ),
     "unknown key in a source": (
         "path: a",
         "paht: a",

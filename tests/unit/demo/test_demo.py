@@ -31,6 +31,10 @@ def test_the_config_is_a_good_one(tmp_path):
     assert [window.name for window in model.windows] == ["1m", "10m", "last 500"]
     assert model.horizon == 600
     assert (model.predictions.interval, model.labels.interval) == (1.0, 1.0)
+    target = load(demo.prepare(tmp_path)).targets[demo.TARGET]
+    assert (target.model, target.life, target.interval) == ("breast-cancer", None, 1.0)
+    (disk,) = [probe.settings for probe in target.measures if probe.kind == "disk"]
+    assert os.stat(disk.mountpoints[0]).st_dev == os.stat(tmp_path).st_dev  # noqa: PTH116 - both are texts of paths
     assert model.predictions.source.paths == [str(tmp_path / "predictions.jsonl")]
 
 
@@ -65,7 +69,7 @@ def test_rows_are_there_before_the_exporter_is_started(tmp_path, capfd):
     """serve gets a config, a state folder and the address; a named folder stays, with everything in it."""
     seen = []
 
-    def serve(config, state, address):
+    def serve(config, state, address, supervisor):
         assert (tmp_path / "d/predictions.jsonl").stat().st_size > 0
         seen.append((config, state, address, children()))
         return 5
@@ -87,7 +91,7 @@ def test_a_temporary_folder_is_removed(capfd):
     """Without a folder of the user's nothing stays on the disk, and the last line says how to keep it."""
     used = []
 
-    def serve(config, state, address):
+    def serve(config, state, address, supervisor):
         state.mkdir()
         (state / "x").touch()
         used.append(config.parent)
@@ -101,7 +105,7 @@ def test_a_temporary_folder_is_removed(capfd):
 def test_an_exporter_that_fails_leaves_no_child(tmp_path):
     """When serve raises, the workload is stopped and the error goes on."""
 
-    def serve(config, state, address):
+    def serve(config, state, address, supervisor):
         raise ExporterError("the port is in use")
 
     before = children()

@@ -11,9 +11,11 @@ import time
 from collections import Counter, defaultdict
 from datetime import datetime
 
+import psutil
 import pytest
 
 from exporter.demo import workload
+from tests.running import wait_for
 
 ROWS = 6000
 COMMAND = [sys.executable, "-m", "exporter.demo.workload"]
@@ -229,7 +231,7 @@ def test_a_full_log_is_renamed_and_begun_anew(tmp_path):
 @pytest.fixture
 def running(tmp_path):
     """The workload as a child that has begun to write both logs."""
-    child = subprocess.Popen([*COMMAND, tmp_path, "--tied"], stdin=subprocess.PIPE)
+    child = subprocess.Popen([*COMMAND, tmp_path, "--tied"], stdin=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
         while not (labels := tmp_path / "labels.csv").exists() or labels.stat().st_size < 1000:
@@ -240,7 +242,6 @@ def running(tmp_path):
     finally:
         child.kill()
         child.wait()
-        child.stdin.close()
 
 
 def test_it_ends_on_sigterm(running):
@@ -249,10 +250,38 @@ def test_it_ends_on_sigterm(running):
     assert running.wait(5) == 0
 
 
-def test_it_ends_when_its_parent_is_gone(running):
-    """A parent that was killed closes the pipe, and leaves no workload behind."""
-    running.stdin.close()
-    assert running.wait(5) == 0
+def test_it_ends_when_its_parent_is_gone(tmp_path):
+    """A parent that was killed leaves no workload behind."""
+    code = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", code, *COMMAND, tmp_path, "--tied"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        wait_for((tmp_path / "labels.csv").exists, 60)
+        parent.kill()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 5)
+
+
+def test_its_lives_end_as_it_has_written_before(tmp_path):
+    """A mortal workload tells how it will end, in turn by two signals and by itself; its labels are not lost."""
+    command = [*COMMAND, tmp_path, "--mortal", "--life", "3"]
+    codes = [subprocess.run(command, check=False).returncode for _ in range(3)]
+    deaths = [json.loads(line)["how"] for line in (tmp_path / "deaths.jsonl").read_text().splitlines()]
+    assert deaths == ["SIGKILL", "SIGSEGV", "restart"]
+    assert codes == [-9, -11, 0]
+    predictions = [json.loads(line)["id"] for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert len(set(predictions)) == len(predictions)
+    with (tmp_path / "labels.csv").open(newline="") as file:
+        labelled = {row["id"] for row in csv.DictReader(file)}
+    first = {name for name in predictions if name.split("-")[0] == predictions[-1].split("-")[0]}
+    assert labelled
+    assert labelled - first
+
+
+def test_the_same_seed_ends_in_the_same_way():
+    """When and how the nth life ends is decided by the seed."""
+    assert workload.death(7, 4) == workload.death(7, 4)
+    assert len({workload.death(7, life).after for life in range(9)}) == 9
+    assert workload.death(7, 0).after < workload.death(7, 1).after
 
 
 def test_lines_are_whole_whenever_it_ends(running, tmp_path):

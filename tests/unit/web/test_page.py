@@ -90,7 +90,23 @@ def status_of(text: str, number: float | None = 0.5) -> Status:
                 note=text,
             ),
         ),
-        probes=(ProbeStatus(target=text, model=text, up=True, detail=text),),
+        probes=(
+            ProbeStatus(
+                target=text,
+                model=text,
+                up=True,
+                detail=text,
+                since=NOW - 300,
+                restarts=4,
+                crashes={text: 2},
+                crashes_per_hour={text: 0.125},
+                cpu=0.437,
+                memory=0.95,
+                disks={text: 0.162},
+                gpus={text: 0.37},
+                errors=(text,),
+            ),
+        ),
     )
 
 
@@ -114,6 +130,55 @@ def test_undefined_ratio_is_a_dash_not_a_zero():
     html = draw(status_of("fraud", None))
     assert "0.00" not in html
     assert html.count(page._NONE) >= 4
+
+
+def servers(*probes: ProbeStatus) -> str:
+    return words(draw(Status(probes=probes))).partition("Model servers ")[2]
+
+
+def test_model_server_is_shown_with_its_crashes_and_its_use():
+    """A reader finds since when a server is up, how often and why it crashed, and what it uses of what it may."""
+    probe = ProbeStatus(
+        target="fraud-server",
+        model="fraud",
+        up=True,
+        detail="process 4711",
+        since=NOW - 7 * 3600,
+        restarts=1200,
+        crashes={"exit": 0, "SIGSEGV": 1, "oom": 2},
+        crashes_per_hour={"1h": 0.0, "24h": 0.125},
+        cpu=0.437,
+        memory=0.81,
+        disks={"/": 0.162, "/models": 0.931},
+        gpus={"0": 0.37},
+    )
+    assert servers(probe).startswith(
+        "fraud-server fraud up process 4711 Up since 7 h ago Restarts 1 200 Crashes 2 oom 1 SIGSEGV "
+        "Crashes per hour 0 in 1h 0.125 in 24h CPU 43.7 % Memory 81.0 % Disk / 16.2 % Disk /models 93.1 % GPU 0 37.0 %"
+    )
+
+
+def test_model_server_that_is_down_says_why():
+    """A server that is down has the time of it, and each error of its probes."""
+    probe = ProbeStatus(target="a", model="m", up=False, since=NOW - 95, errors=("no such file", "connection refused"))
+    assert servers(probe).startswith("a m down no such file connection refused Down since 2 min ago")
+
+
+def test_what_is_not_known_of_a_model_server_is_left_out():
+    """No crash is a zero, crashes that nobody watches are not; use alone says nothing of up or down."""
+    assert servers(ProbeStatus(target="a", model="m")).startswith("a m not asked yet")
+    assert "Crashes 0 " in servers(ProbeStatus(target="a", model="m", crashes={"oom": 0}))
+    measured = servers(ProbeStatus(target="a", model="m", cpu=1.02))
+    assert measured.startswith("a m CPU 102.0 %")
+    for absent in ("asked", "Crashes", "Restarts", "Memory"):
+        assert absent not in measured
+
+
+def test_bar_of_a_share_is_marked_when_it_is_nearly_full():
+    """From 90 % on a bar has another colour, and no bar is longer than its place."""
+    html = draw(Status(probes=(ProbeStatus(target="a", model="m", cpu=1.02, memory=0.899),)))
+    assert '<progress aria-hidden="true" class="full" value="1.000">' in html
+    assert '<progress aria-hidden="true" value="0.899">' in html
 
 
 @pytest.mark.parametrize(
