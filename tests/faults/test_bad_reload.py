@@ -20,10 +20,10 @@ def test_bad_reload(monkeypatch, tmp_path, caplog):
         (tmp_path / "model-exporter.yml").write_text(faulty)
         status, said = exporter.get("/-/reload", "POST")
         assert status == 500
+        (refused,) = [record for record in caplog.records if "old one runs on" in record.getMessage()]
         for where in ("model-exporter.yml:3:", "did you mean windows?"):
             assert where in said
-            assert where in caplog.records[-1].faults
-        assert "old one runs on" in caplog.messages[-1]
+            assert where in refused.faults
         predict(tmp_path, 2)
         values = exporter.once(lambda v: v.one("model_predictions_total", predicted="a") == 2)
         assert values.one(SUCCESS) == 0
