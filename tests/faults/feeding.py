@@ -3,10 +3,12 @@
     python -m tests.faults.feeding STATE [POINT COUNT]
 
 goes on from the committed cursor.  With a POINT it dies there at the COUNTth time, without cleaning up anything.
+Should it hang, it says on stderr where, and ends.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import sys
@@ -21,6 +23,9 @@ from exporter.state.table import Table
 from tests.ledgers import L, P, config, labels, model, predictions
 
 CYCLES = 50
+HANGS_AFTER = 60.0
+"""Seconds, of a program that needs less than one even where its machine is busy."""
+
 SETTING = config(
     model(
         windows=["600s", "last 20"],
@@ -142,6 +147,7 @@ POINTS = {
 
 def main() -> None:
     folder, *point = sys.argv[1:]
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
     tiny_segments()
     if point:
         POINTS[point[0]](_Dying(int(point[1])))
