@@ -269,5 +269,3 @@ def _packed(cell: NDArray[np.int64], *sums: Floats) -> bytes:
 def _unpacked(blob: bytes, parts: int) -> tuple[NDArray[Any], ...]:
     columns = np.frombuffer(blob, "<i8").reshape(parts, -1)
     return columns[0], *(column.view("<f8") for column in columns[1:])
-
-

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.debian import PostgresServer, debian_program, running_postgres
 
 NO_SKIP = "MODEL_EXPORTER_TESTS_NO_SKIP"
 
@@ -46,25 +43,9 @@ def pytest_make_collect_report(collector):
     return _failed_if_skipped((yield))
 
 
-def _program(package: str, program: str) -> Path | None:
-    found = shutil.which(program)
-    if found:
-        return Path(found)
-    versions = list(Path(f"/usr/lib/{package}").glob(f"*/bin/{program}"))
-    return max(versions, key=lambda path: float(path.parts[4])) if versions else None
-
-
 def require_debian(package: str, program: str) -> Path:
     """The path of *program*; Debian's *package* is installed if it is missing and we may, else the test is skipped."""
-    found = _program(package, program)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # starts no service
-        install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", package]
-        for command in (install, ["apt-get", "update", "--quiet"], install):
-            done = subprocess.run(command, env=quiet, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-            found = _program(package, program)
-            if found or (command is not install and done.returncode):
-                break
+    found = debian_program(package, program)
     if found is None:
         pytest.skip(f"{program} is missing: install Debian's package {package} (or run the tests as root)")
     return found
@@ -79,76 +60,11 @@ def debian() -> Callable[[str, str], Path]:
 # --- PostgreSQL ----------------------------------------------------------------------------------
 
 
-@dataclass
-class PostgresServer:
-    """A server of our own: superuser `postgres` through the socket, `reader` with a password through TCP."""
-
-    programs: Path
-    folder: Path
-    port: int
-    owner: dict[str, Any] = field(default_factory=dict)
-
-    def control(self, *words: str) -> None:
-        subprocess.run(
-            [self.programs / "pg_ctl", "-D", self.folder / "data", "-w", "-t", "60", *words],
-            check=True,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **self.owner,
-        )
-
-    def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=32MB"
-        self.control("-l", str(self.folder / "log"), "-o", options, "start")
-
-    def stop(self) -> None:
-        self.control("-m", "fast", "stop")
-
-    @property
-    def pid(self) -> int:
-        return int((self.folder / "data/postmaster.pid").read_text().split()[0])
-
-    def url(self, database: str, user: str = "reader", password: str = "s3cr3t-word") -> str:
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
-
-    def connect(self, database: str = "postgres"):
-        import psycopg
-
-        return psycopg.connect(
-            host=str(self.folder), port=self.port, user="postgres", dbname=database, autocommit=True
-        )
-
-
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresServer]:
     """A running PostgreSQL from Debian's package, in a folder of its own."""
-    programs = require_debian("postgresql", "postgres").resolve().parent
-    owner: dict[str, Any] = {}
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        names = {user.pw_name: user for user in pwd.getpwall()}
-        user = names.get("postgres") or names["nobody"]
-        owner = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = PostgresServer(programs, folder, port, owner)
-    try:
-        server.control(
-            "initdb", "-o", "-U postgres --auth-local=trust --auth-host=scram-sha-256 --no-sync -E UTF8 --locale=C"
-        )
-        server.start()
-        try:
-            with server.connect() as connection:
-                connection.execute("CREATE USER reader PASSWORD 's3cr3t-word'")
-            yield server
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_postgres(require_debian("postgresql", "postgres")) as server:
+        yield server
 
 
 @pytest.fixture

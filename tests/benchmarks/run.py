@@ -45,7 +45,7 @@ class Bench:
             __file__,
             "--case",
             name,
-            json.dumps([str(a) if isinstance(a, Path) else a for a in arguments]),
+            json.dumps(arguments, default=lambda path: {"path": str(path)}),
         ]
         limits = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
@@ -134,6 +134,33 @@ class Bench:
             scrape["p50"] <= 0.01 and scrape["p99"] <= 0.03,
         )
 
+    def postgresql(self) -> None:
+        """A table of PostgreSQL, on a server that is started here."""
+        from tests.benchmarks import pull
+        from tests.debian import debian_program, running_postgres
+
+        program = debian_program("postgresql", "postgres")
+        if program is None:
+            self.line("PostgreSQL table to columns", "not measured: postgresql is missing", ">= 0.8 M rows/s", False)
+            return
+        with running_postgres(program) as server:
+            url = pull.fill(server, self.rows)
+            ours = self.case("pull.exporter", url, repeat=3)
+            tuples, rows = self.case("pull.psycopg", url, repeat=3), self.case("pull.sqlalchemy", url)
+        self.line(
+            "PostgreSQL table to columns, rows per client CPU second",
+            f"{ours['rate'] / 1e6:.2f} M (psycopg's tuples {tuples['rate'] / 1e6:.2f} M, "
+            f"SQLAlchemy's rows {rows['rate'] / 1e6:.2f} M)",
+            ">= 0.8 M",
+            ours["rate"] >= 0.8e6,
+        )
+        self.line(
+            f"the same: memory added by {ours['rows']:,.0f} rows",
+            f"{ours['added']:.1f} MB (psycopg {tuples['added']:.1f} MB, SQLAlchemy {rows['added']:.1f} MB)",
+            "<= 15 MB",
+            ours["added"] <= 15,
+        )
+
     def idle(self) -> None:
         """A sidecar with nothing to do."""
         found = self.case("serving.idle", self.folder / "idle", pin=False)
@@ -144,7 +171,7 @@ class Bench:
         self.line("idle sidecar: heavy libraries loaded", f"{found['heavy']:.0f}", "0", not found["heavy"])
 
 
-PARTS = ("ingest", "refresh", "remembered", "series", "idle")
+PARTS = ("ingest", "refresh", "remembered", "series", "postgresql", "idle")
 
 
 def main() -> None:
@@ -175,7 +202,7 @@ def _run_case(name: str, arguments: str) -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     module, _, function = name.partition(".")
     call = getattr(importlib.import_module(f"tests.benchmarks.{module}"), function)
-    result: Any = call(*(Path(a) if isinstance(a, str) else a for a in json.loads(arguments)))
+    result: Any = call(*json.loads(arguments, object_hook=lambda path: Path(path["path"])))
     print(json.dumps(result if isinstance(result, dict) else {"value": result}))
 
 

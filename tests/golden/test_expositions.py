@@ -81,9 +81,7 @@ def _odd_texts():
     pipeline = Pipeline(config(odd), State(None))
     rows = [P(1, 1.0, 'say "no"', "v\t1"), P(2, 1.0, "two\nlines", ""), P(3, 1.0, "50 %s", "Ä" * 200)]
     failed = P(4, 1.0, None, "v\t1", error='failed: "x"\r\nat line 1')
-    pipeline.absorb(
-        [predictions(*rows, failed, model='a "b"\\c'), labels(L(1, 2.0, "two\nlines"), model='a "b"\\c')]
-    )
+    pipeline.absorb([predictions(*rows, failed, model='a "b"\\c'), labels(L(1, 2.0, "two\nlines"), model='a "b"\\c')])
     return shown(pipeline)
 
 
