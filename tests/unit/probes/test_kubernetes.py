@@ -3,7 +3,6 @@
 import json
 import ssl
 import subprocess
-from datetime import UTC, datetime
 
 import pytest
 
@@ -11,58 +10,17 @@ from exporter.contracts import Deadline, Probe
 from exporter.errors import SourceDenied, SourceUnavailable
 from exporter.probes.kubernetes import Kubernetes
 from tests.answering import serving
+from tests.cluster import Pods, T, container, over, running, stamp, waiting
 from tests.engine import kinds
 
-T = 1_800_000_000.0
 
-
-def stamp(seconds):
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def running(at=0.0):
-    return {"running": {"startedAt": stamp(T + at)}}
-
-
-def over(code, at=0.0, reason="Error", number=1, **more):
-    """A terminated instance; *number* makes its container id."""
-    told = {"exitCode": code, "reason": reason, "containerID": f"containerd://{number:064x}"}
-    return {"terminated": {**told, "startedAt": stamp(T + at - 50), "finishedAt": stamp(T + at), **more}}
-
-
-def waiting(reason="CrashLoopBackOff"):
-    return {"waiting": {"reason": reason, "message": "back-off 5m0s restarting failed container"}}
-
-
-class Cluster:
+class Cluster(Pods):
     """One pod of an API server, and the probe that watches its container."""
 
     def __init__(self, hands):
+        super().__init__()
         self.hands, self.cursor, self.found = hands, None, []
         self.hands.wall = T
-        self.uid, self.born, self.deleted = "u1", T - 1000, None
-        self.containers = [self.container(running(-900))]
-        self.init = None
-        self.events = None
-        self.status, self.tokens = 200, []
-
-    def container(self, state, last=None, restarts=0, name="model"):
-        return {"name": name, "restartCount": restarts, "state": state, "lastState": last or {}, "ready": True}
-
-    def answer(self, path, query, headers):
-        self.tokens.append(headers.get("Authorization"))
-        if path == "/api/v1/namespaces/prod/events":
-            if self.events is None:
-                return 403, b'{"kind": "Status", "code": 403}'
-            assert query["fieldSelector"] == f"involvedObject.uid={self.uid},reason=Killing"
-            return 200, json.dumps({"items": self.events}).encode()
-        if path != "/api/v1/namespaces/prod/pods/server-0":
-            return 404, b'{"kind": "Status", "code": 404}'
-        metadata = {"name": "server-0", "uid": self.uid, "creationTimestamp": stamp(self.born)}
-        if self.deleted is not None:
-            metadata["deletionTimestamp"] = stamp(self.deleted)
-        status = {"phase": "Running", "containerStatuses": self.containers, "initContainerStatuses": self.init}
-        return self.status, json.dumps({"kind": "Pod", "metadata": metadata, "spec": {}, "status": status}).encode()
 
     def watch(self, port, **config):
         words = {"container": "model", "pod": "server-0", "namespace": "prod", "api": f"http://127.0.0.1:{port}"}
@@ -77,9 +35,6 @@ class Cluster:
         self.cursor = json.loads(json.dumps(sight.cursor))
         self.found += sight.endings
         return sight
-
-    def becomes(self, state, last=None, restarts=0):
-        self.containers = [self.container(state, last, restarts)]
 
 
 @pytest.fixture
@@ -222,14 +177,14 @@ def test_killed_for_a_failed_probe(cluster, events, told):
 
 def test_init_container(cluster):
     """A model server may be an init container that runs beside the others."""
-    cluster.containers, cluster.init = [], [cluster.container(running(-3))]
+    cluster.containers, cluster.init = [], [container(running(-3))]
     assert cluster.look().up
 
 
 def test_container_or_pod_missing(cluster):
     """What is not there is down, with a reason; once it is there, nothing is lost."""
     cluster.look()
-    cluster.containers = [cluster.container(running(), name="sidecar")]
+    cluster.containers = [container(running(), name="sidecar")]
     sight = cluster.look(10)
     assert (sight.up, sight.detail) == (False, "pod server-0 has no container model; it has sidecar")
     cluster.becomes(running(20), over(1, 15), restarts=1)
@@ -243,7 +198,7 @@ def test_container_or_pod_missing(cluster):
 def test_container_renamed_in_the_config(cluster):
     """Another container begins anew."""
     cluster.look()
-    cluster.containers.append(cluster.container(running(-5), over(1, -9), restarts=4, name="other"))
+    cluster.containers.append(container(running(-5), over(1, -9), restarts=4, name="other"))
     cluster.watch(cluster.config.api.rpartition(":")[2], container="other")
     assert cluster.look(10).endings == ()
 

@@ -1,7 +1,6 @@
 """Ends of a unit, by programs that replay what a real systemd wrote and said."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,58 +13,12 @@ from exporter.probes.journal import MESSAGES
 from exporter.probes.systemd import Systemd
 from tests.conftest import Hands
 from tests.engine import kinds
+from tests.journal import DATA, JOURNALCTL, RECORDED, program
+from tests.journal import Systemd as Unit
 
-DATA = Path(__file__).parents[2] / "data/systemd"
-RECORDED = [json.loads(line) for line in (DATA / "journal_model_always.jsonl").read_text().splitlines()]
 BEGIN, END = 1_795_325_445.0, 1_795_325_470.0
 EXITED, SUCCEEDED, FAILED, STARTED, STOPPING, OUT_OF_MEMORY = MESSAGES
 T = 1_800_000_000.0
-
-JOURNALCTL = """
-import json, pathlib, sys
-here = pathlib.Path(__file__).parent
-options = dict(word[2:].partition("=")[::2] for word in sys.argv[1:] if word.startswith("--"))
-wanted = {}
-for word in sys.argv[1:]:
-    if not word.startswith("--"):
-        field, _, value = word.partition("=")
-        wanted.setdefault(field, set()).add(value)
-said = here / "journal_says"
-if said.exists():
-    sys.exit(said.read_text())
-now = float((here / "now").read_text())
-after, found = options.get("after-cursor"), []
-for line in (here / "journal").read_text().splitlines():
-    record = json.loads(line)
-    if int(record["__REALTIME_TIMESTAMP"]) / 1e6 <= now:
-        found.append(record)
-if after is not None:
-    cursors = [record["__CURSOR"] for record in found]
-    if after not in cursors:
-        sys.exit("Failed to seek to cursor: Invalid argument")
-    found = found[cursors.index(after) + 1 :]
-found = [one for one in found if all(one.get(field) in values for field, values in wanted.items())]
-fields = set(options["output-fields"].split(","))
-for record in found[-int(options.get("lines", "0")) :]:
-    print(json.dumps({key: value for key, value in record.items() if key in fields or key.startswith("__")}))
-"""
-SYSTEMCTL = """
-import pathlib, sys
-here = pathlib.Path(__file__).parent
-said = here / "systemd_says"
-if said.exists():
-    sys.exit(said.read_text())
-wanted = next(word for word in sys.argv if word.startswith("--property="))[11:].split(",")
-for line in (here / "shown").read_text().splitlines():
-    if line.partition("=")[0] in wanted:
-        print(line)
-"""
-
-
-def program(path, text):
-    path.write_text(f"#!{sys.executable} -IS\n{text}")
-    path.chmod(0o755)
-    return str(path)
 
 
 def record(number, message, at, unit="model.service", **fields):
@@ -74,33 +27,17 @@ def record(number, message, at, unit="model.service", **fields):
     return {**words, "MESSAGE_ID": message, "UNIT": unit, **fields}
 
 
-class Watch:
+class Watch(Unit):
     """A unit of a made-up systemd, and the probe that watches it."""
 
     def __init__(self, folder, records, now, unit="model.service", **config):
-        self.folder, self.hands, self.cursor, self.found = folder, Hands(wall=now), None, []
-        self.write(records)
-        self.show()
-        self.config = Systemd.Config(
-            unit=unit,
-            journalctl=program(folder / "journalctl", JOURNALCTL),
-            systemctl=program(folder / "systemctl", SYSTEMCTL),
-            **config,
-        )
+        super().__init__(folder, records)
+        self.hands, self.cursor, self.found = Hands(wall=now), None, []
+        self.config = Systemd.Config(unit=unit, **self.programs, **config)
         self.restart()
 
     def restart(self):
         self.probe = Systemd(self.config, name="t", clock=self.hands.clock)
-
-    def write(self, records):
-        (self.folder / "journal").write_text("".join(json.dumps(one) + "\n" for one in records))
-
-    def show(self, active="active", started="Fri 2027-01-15 07:50:00 UTC", restarts=0, unit="model.service"):
-        load = "not-found" if active == "missing" else "loaded"
-        (self.folder / "shown").write_text(
-            f"Id={unit}\nLoadState={load}\nActiveState={active}\nSubState=running\nNRestarts={restarts}\n"
-            f"ExecMainStartTimestamp={started}\nDescription=A=B\n"
-        )
 
     def look(self, now=None):
         if now is not None:
