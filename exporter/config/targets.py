@@ -59,7 +59,22 @@ def _probes(decoder: Decoder, node: Node, key: str) -> list[ProbeConfig]:
             continue
         settings = decoder.decode(node.value[kind], config, join_key(key, kind))
         probes.append(ProbeConfig(kind=kind, settings=settings))
+    _check_scopes(decoder, node, probes, key)
     return probes
+
+
+def _check_scopes(decoder: Decoder, node: Node, probes: list[ProbeConfig], key: str) -> None:
+    """No series has two sources: which of them it followed would change whenever one of them fails."""
+    measured: dict[str, tuple[str, str]] = {}
+    for probe in probes:
+        for scope, way_out in getattr(probe.settings, "measured", {}).items():
+            other, other_way_out = measured.setdefault(scope, (probe.kind, way_out))
+            if other != probe.kind:
+                message = (
+                    f"CPU and memory of the {scope} are measured by {other} already; "
+                    f"write {other_way_out} under {other}, or {way_out} here"
+                )
+                decoder.faults.add(node.keys[probe.kind], join_key(key, probe.kind), message)
 
 
 def needs_life(name: str) -> str:

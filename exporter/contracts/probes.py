@@ -58,7 +58,9 @@ class Sight:
 class Probe(Protocol):
     """One way to watch a target.  Driver errors stop at its door as a `SourceError`; it never changes its target.
 
-    A probe is driven by one thread, and keeps no memory that must survive a restart but in its cursor.
+    A probe is driven by one thread, and keeps no memory that must survive a restart but in its cursor.  Its Config may
+    have `measured`: the scopes whose CPU and memory it gives, each with the words that leave it out.  For one target
+    no two probes give the same.
     """
 
     Config: ClassVar[type[msgspec.Struct]]

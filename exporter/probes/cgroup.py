@@ -75,6 +75,11 @@ class CgroupConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if sum(given is not None for given in (self.pid, self.pid_file, self.path)) > 1:
             raise ValueError("needs only one of pid, pid_file and path")
 
+    @property
+    def measured(self) -> dict[str, str]:
+        """See `contracts.Probe`."""
+        return {scope: f"scopes without {scope}" for scope in self.scopes}
+
 
 class Cgroup:
     """A Probe of one cgroup; `look` raises SourceUnavailable if it is gone, SourceDenied if it may not be read."""

@@ -38,11 +38,18 @@ class DockerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     socket: Annotated[str, Meta(description="Socket of the engine, or its address as tcp://HOST:PORT.")] = (
         "/var/run/docker.sock"
     )
-    stats: Annotated[bool, Meta(description="Whether to ask for CPU and memory as well.")] = True
+    stats: Annotated[
+        bool, Meta(description="Whether to ask for CPU and memory as well; not beside `cgroup`, which tells more.")
+    ] = True
     unknown_is_crash: UnknownIsCrash = False
 
     def __post_init__(self) -> None:
         address(self.socket)
+
+    @property
+    def measured(self) -> dict[str, str]:
+        """See `contracts.Probe`."""
+        return {"container": "stats: false"} if self.stats else {}
 
 
 class _State(msgspec.Struct, kw_only=True):

@@ -55,6 +55,15 @@ def test_the_probe_of_life_may_be_left_to_run():
     assert read("targets: {server: {}}").targets["server"].life is None
 
 
+@pytest.mark.parametrize(
+    ("docker", "cgroup"), [("stats: false", ""), ("stats: true", "scopes: [host]"), ("stats: false", "scopes: [host]")]
+)
+def test_a_container_is_measured_by_one_probe(docker, cgroup):
+    """Docker tells its life, and either of the two what it uses."""
+    target = read(f"targets: {{s: {{docker: {{container: c, {docker}}}, cgroup: {{{cgroup}}}}}}}").targets["s"]
+    assert [probe.kind for probe in target.probes] == ["docker", "cgroup"]
+
+
 def test_the_masked_config_reads_back():
     """What /config shows is the same config again."""
     text = MODEL + GOOD + "    model: fraud\n    windows: [10m]\n    interval: 1s\n"
@@ -70,6 +79,7 @@ def test_secrets_of_a_probe_are_masked():
 
 
 S = "targets.server"
+TWICE = "CPU and memory of the container are measured by"
 FAULTS = {
     "nothing at all": (
         "limits: {}",
@@ -77,8 +87,16 @@ FAULTS = {
     ),
     "no target": ("targets: {}", "1:10: targets: must not be empty"),
     "two probes of its life": (
-        GOOD.replace("    disk", "    docker: {container: c}\n    disk"),
+        GOOD.replace("    disk", "    docker: {container: c, stats: false}\n    disk"),
         f"4:5: {S}.docker: a target has one probe of its life, and process is already given; remove one of the two",
+    ),
+    "two measures of one container": (
+        GOOD.replace("process: {port: 8080}", "docker: {container: c}"),
+        f"5:5: {S}.cgroup: {TWICE} docker already; write stats: false under docker, or scopes without container here",
+    ),
+    "two measures of one container, the other way about": (
+        "targets:\n  server:\n    cgroup: {}\n    docker: {container: c}\n",
+        f"4:5: {S}.docker: {TWICE} cgroup already; write scopes without container under cgroup, or stats: false here",
     ),
     "a misspelt probe": (GOOD.replace("process", "proces"), f"3:5: {S}.proces: unknown key; did you mean process?"),
     "a fault of a probe's own": (

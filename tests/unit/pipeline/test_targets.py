@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import subprocess
 from contextlib import closing
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from exporter.config.resolved import Config, ProbeConfig, TargetConfig
 from exporter.contracts import Ending, MetricSpec, Reading, Sight, WindowSpec
@@ -145,6 +148,57 @@ def test_the_rate_agrees_with_the_counters(looks):
 
 
 # --- windows -------------------------------------------------------------------------------------
+
+
+PROMQL = """3600 * sum by (target) (increase(model_server_crashes_total[6h]))
+     / sum by (target) (increase(model_server_observed_seconds_total[6h]))"""
+SCRAPES = 60
+"""Seconds from one to the next."""
+CRASHED_AT = (0.5, 1.2, 3.3, 6.1, 9.7, 9.8, 10.4, 12.6)
+"""Hours; the fourth while nobody looked."""
+READ, UNSEEN = (5.5, 6.5), (11.0, 11.75)
+ASKED = {"a short life": 5, "a gap that was read": 8, "a gap that was not": 13, "one crash": 18}
+
+
+def a_day(watched):
+    """Scrapes of 18 hours, in which nobody looked twice: the first gap was read afterwards, the second never."""
+    shown = {"crashes_total": {"reason": "killed"}, "observed_seconds_total": {}, "crashes_per_hour": {"window": "6h"}}
+    series = {name: [] for name in shown}
+    waiting, seconds = [*CRASHED_AT], 0
+    for hour in (step * SCRAPES / 3600 for step in range(1, 18 * 3600 // SCRAPES + 1)):
+        seconds += SCRAPES
+        if any(begin <= hour < end for begin, end in (READ, UNSEEN)):
+            for values in series.values():
+                values.append("_")
+            continue
+        endings = [Ending("crash", "killed", WALL + 3600 * one) for one in waiting if one <= hour]
+        waiting = waiting[len(endings) :]
+        observed = SCRAPES if hour == UNSEEN[1] else seconds
+        watched.look(seconds, *endings, observed=float(observed), settle=True)
+        seconds = 0
+        for name, labels in shown.items():
+            series[name].append(repr(watched.value(name, **labels)))
+    return {f'model_server_{name}{{target="t"}}': " ".join(values) for name, values in series.items()}
+
+
+def test_promql_over_the_counters_agrees_with_the_gauge(state, debian, tmp_path):
+    """Prometheus' own arithmetic over 6 hours gives the rate of the gauge to 1 %, also over gaps."""
+    config = replace(target(), windows=(WindowSpec(name="6h", seconds=6 * 3600.0),))
+    series = [{"series": name, "values": values} for name, values in a_day(Watched(state, config)).items()]
+    gauge = "model_server_crashes_per_hour"
+    asked = [
+        {
+            "expr": f"abs({PROMQL} - {gauge}) <= bool 0.01 * {gauge}",
+            "eval_time": f"{hour * 60:.0f}m",
+            "exp_samples": [{"labels": '{target="t"}', "value": 1}],
+        }
+        for hour in ASKED.values()
+    ]
+    test = {"tests": [{"interval": f"{SCRAPES}s", "input_series": series, "promql_expr_test": asked}]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(test))
+    command = [debian("prometheus", "promtool"), "test", "rules", "test.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_old_crashes_fall_out_of_the_window(state):
