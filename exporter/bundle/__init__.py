@@ -1,0 +1,1 @@
+"""The files that are shipped beside the exporter: dashboards, rules, notifications."""
