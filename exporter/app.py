@@ -266,10 +266,12 @@ class App:
 
     def _feed(self, stream: Stream, model: ModelConfig, cursor: Cursor | None, after: Feed | None) -> Feed:
         name, role = model.spec.name, stream.mapping.role
+        telemetry = self.telemetry.source(name, role, stream.kind)
+        telemetry.stale_after(stream.stale_after)
         return Feed(
             key=(name, role),
             source=source(stream, model, self.clock),
-            telemetry=self.telemetry.source(name, role, stream.kind),
+            telemetry=telemetry,
             interval=stream.interval,
             timeout=stream.timeout,
             stale_after=stream.stale_after,

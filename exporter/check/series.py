@@ -56,6 +56,7 @@ def of_exporter(config: Config) -> int:
         for stream in (model.predictions, model.labels):
             if stream is not None:
                 source = telemetry.source(name, stream.mapping.role, stream.kind)
+                source.stale_after(stream.stale_after)
                 source.newest(0.0)
                 source.polled(0.0)
     for target in config.targets.values():

@@ -16,6 +16,7 @@ from exporter.check import series
 from exporter.check.layout import clean, counted, entries, entry, table
 from exporter.config.masked import masked
 from exporter.config.schema import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
+from exporter.config.thresholds import words
 from exporter.config.types import Secret, duration_text
 from exporter.families.traffic import ERRORS
 
@@ -83,12 +84,10 @@ def _model(name: str, written: Mapping[str, Any], model: ModelConfig) -> Iterato
     horizon = duration_text(model.horizon)
     yield from entry("join", f"by id; a label counts up to {horizon} after its prediction, and so does a correction")
     yield from entry("windows", ", ".join(window.name for window in model.windows) or "none")
-    yield from entries("alerts", (f"{measure} {_bounds(bounds)}" for measure, bounds in model.thresholds.items()))
+    yield from entries(
+        "alerts", (f"{measure} {words(measure, bounds)}" for measure, bounds in model.thresholds.items())
+    )
     yield from entries("notes", _notes(written, model))
-
-
-def _bounds(bounds: Mapping[str, float]) -> str:
-    return ", ".join(f"below {bound} ({severity})" for severity, bound in bounds.items())
 
 
 def _classes(written: Mapping[str, Any], model: ModelConfig) -> str:
@@ -139,6 +138,9 @@ def _target(target: TargetConfig, written: Mapping[str, Any]) -> Iterator[str]:
     yield from entry("life", life)
     yield from entries("measures", (_probe(probe, written) for probe in target.measures))
     yield from entry("looks", f"every {duration_text(target.interval)}")
+    yield from entries(
+        "alerts", (f"{measure} {words(measure, bounds)}" for measure, bounds in target.thresholds.items())
+    )
     yield from entry("crash rate", ", ".join(f"over {window.name}" for window in target.windows) or "counters only")
 
 

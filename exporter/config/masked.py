@@ -12,6 +12,7 @@ import yaml
 from exporter.config.faults import join_key
 from exporter.config.nodes import plain_scalar
 from exporter.config.resolved import Config, ModelConfig, Stream, TargetConfig
+from exporter.config.thresholds import ModelThresholds, TargetThresholds, as_written
 from exporter.config.types import Duration, Secret, duration_text, hide_passwords
 from exporter.contracts import FieldSpec, MappingSpec, WhereSpec
 
@@ -60,7 +61,10 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "labels": _stream(model.labels) if model.labels else None,
             "horizon": duration_text(model.horizon),
             "windows": [window.name for window in model.windows],
-            "thresholds": model.thresholds,
+            "thresholds": as_written(model.thresholds, ModelThresholds),
+            "min_samples": model.min_samples,
+            "objectives": model.objectives,
+            "baseline": model.baseline,
             "retire_after": duration_text(model.retire_after),
             "allowed_lateness": duration_text(model.allowed_lateness),
             "max_versions": model.max_versions,
@@ -78,6 +82,7 @@ def _target(target: TargetConfig) -> dict[str, Any]:
             "interval": duration_text(target.interval),
             "timeout": duration_text(target.timeout),
             "windows": [window.name for window in target.windows],
+            "thresholds": as_written(target.thresholds, TargetThresholds),
         }
     )
 

@@ -12,6 +12,7 @@ import msgspec.inspect as kinds
 from exporter import plugins
 from exporter.config.kinds import bare, default, description, struct_type
 from exporter.config.streams import NAMES, Role
+from exporter.config.thresholds import Floor, ModelThresholds, TargetThresholds
 from exporter.config.types import Duration, Secret, duration_text
 from exporter.config.written import (
     FieldEntry,
@@ -21,7 +22,6 @@ from exporter.config.written import (
     Root,
     StreamEntry,
     TargetEntry,
-    ThresholdEntry,
 )
 
 _DURATION = r"^(\d+(\.\d+)?(ms|s|m|h|d|w))+$"
@@ -82,10 +82,12 @@ def markdown() -> str:
         parts += [f"### `{role}.fields`", _table(["field", "meaning"], rows)]
     parts += _section("A field in long form: `fields.NAME`", FieldEntry)
     parts += _section("A condition that excludes: `where.PATH`", NotEntry)
-    parts += _section("Bounds: `thresholds.MEASURE`", ThresholdEntry)
+    parts += _section("Thresholds of a model: `models.NAME.thresholds`", ModelThresholds)
+    parts += _section("Bounds: `thresholds.MEASURE`", Floor)
     for name in plugins.sources():
         parts += _settings(f"Source `{name}`", name, plugins.source(name).Config)
     parts += _section("A target: `targets.NAME`", TargetEntry)
+    parts += _section("Thresholds of a target: `targets.NAME.thresholds`", TargetThresholds)
     for name in plugins.probes():
         parts += _settings(f"Probe `{name}`", name, plugins.probe(name).Config)
     parts += _section("`limits`", Limits)

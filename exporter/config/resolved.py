@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from exporter import contracts
+from exporter.config.thresholds import TargetThresholds, Threshold, as_bounds
 from exporter.config.written import Limits
-
-Threshold = dict[str, float]
-"""`warning` and `critical`, or one of them."""
 
 
 class Stream(Struct, frozen=True, kw_only=True):
@@ -42,6 +40,9 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     horizon: Annotated[float, Meta(description="Seconds that a prediction is remembered.")] = 30 * 86400.0
     windows: Annotated[tuple[contracts.WindowSpec, ...], Meta(description="Windows of the gauges.")] = ()
     thresholds: Annotated[dict[str, Threshold], Meta(description="Measure to its `warning` and `critical`.")] = {}
+    min_samples: Annotated[int, Meta(description="Labelled predictions that alerts need.")] = 100
+    objectives: Annotated[dict[str, float], Meta(description="Share of good events promised, by name.")] = {}
+    baseline: Annotated[dict[str, float], Meta(description="Measures of the accepted model.")] = {}
     retire_after: Annotated[float, Meta(description="Seconds of silence after which a version goes.")] = 7 * 86400.0
     allowed_lateness: Annotated[float, Meta(description="Seconds between the newest row and the watermark.")] = 0.0
     max_versions: Annotated[int, Meta(description="Versions with series of their own.")] = 20
@@ -72,6 +73,9 @@ class TargetConfig(Struct, frozen=True, kw_only=True):
     interval: Annotated[float, Meta(description="Seconds between two looks, at least 1.")] = 5.0
     timeout: Annotated[float, Meta(description="Seconds that one look may take.")] = 10.0
     windows: Annotated[tuple[contracts.WindowSpec, ...], Meta(description="Windows by time.")] = ()
+    thresholds: Annotated[dict[str, Threshold], Meta(description="Measure to its `warning` and `critical`.")] = field(
+        default_factory=lambda: as_bounds(TargetThresholds())
+    )
 
     @property
     def probes(self) -> tuple[ProbeConfig, ...]:

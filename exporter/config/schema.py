@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from exporter.config.decode import Decoder, hidden_paths
@@ -16,9 +15,10 @@ from exporter.config.nodes import BROKEN, Node, read
 from exporter.config.resolved import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
 from exporter.config.streams import stream
 from exporter.config.targets import target
+from exporter.config.thresholds import as_bounds, with_bounds
 from exporter.config.types import canonical
 from exporter.config.windows import item, windows
-from exporter.config.written import Limits, ModelEntry, Root, StreamEntry, TargetEntry, ThresholdEntry
+from exporter.config.written import Limits, ModelEntry, Root, StreamEntry, TargetEntry
 from exporter.contracts import ModelSpec
 
 __all__ = ["Config", "Limits", "ModelConfig", "ProbeConfig", "Stream", "TargetConfig", "load", "parse"]
@@ -95,25 +95,29 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
     _check_streams(faults, node, spec, key)
     if len(faults) > before:
         return BROKEN
-    if "latency" not in entry["predictions"].mapping.fields:
-        spec = structs.replace(spec, latency_buckets=())
+    thresholds = as_bounds(entry["thresholds"])
+    latency = "latency" in entry["predictions"].mapping.fields
+    spec = structs.replace(
+        spec,
+        latency_buckets=with_bounds(spec.latency_buckets, thresholds, "latency_p95", "latency_p99") if latency else (),
+        delay_buckets=with_bounds(spec.delay_buckets, thresholds, "label_delay"),
+    )
     return ModelConfig(
         spec=spec,
         predictions=entry["predictions"],
         labels=entry["labels"],
         horizon=float(entry["horizon"]),
         windows=chosen,
-        thresholds={measure: _bounds(bounds) for measure, bounds in entry["thresholds"].items()},
+        thresholds=thresholds,
+        min_samples=entry["min_samples"],
+        objectives=entry["objectives"],
+        baseline=entry["baseline"],
         retire_after=float(entry["retire_after"]),
         allowed_lateness=float(entry["allowed_lateness"]),
         max_versions=entry["max_versions"],
         early_labels=entry["early_labels"],
         remembered=entry["remembered"],
     )
-
-
-def _bounds(entry: ThresholdEntry) -> dict[str, float]:
-    return {name: bound for name, bound in msgspec.structs.asdict(entry).items() if bound is not None}
 
 
 def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: str) -> ModelSpec:

@@ -9,6 +9,7 @@ from exporter.config.decode import Decoder
 from exporter.config.faults import join_key, listed, nearest
 from exporter.config.nodes import BROKEN, Node
 from exporter.config.resolved import ProbeConfig, TargetConfig
+from exporter.config.thresholds import as_bounds
 from exporter.config.windows import item, windows
 from exporter.config.written import TargetEntry
 from exporter.contracts import WindowSpec
@@ -37,6 +38,7 @@ def target(decoder: Decoder, node: Node, key: str, models: Node | None) -> Any:
         interval=float(entry["interval"]),
         timeout=float(entry["timeout"]),
         windows=chosen,
+        thresholds=as_bounds(entry["thresholds"]),
     )
 
 

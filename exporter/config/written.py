@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from exporter.config.thresholds import ModelThresholds, TargetThresholds
 from exporter.config.types import Duration, Scalar
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -77,19 +78,6 @@ class StreamEntry(Struct, frozen=True, kw_only=True):
     ] = Duration(300)
 
 
-class ThresholdEntry(Struct, frozen=True, kw_only=True):
-    """Below which values of a measure to alert."""
-
-    warning: Annotated[Ratio | None, Meta(description="Below it the measure is worth a look.")] = None
-    critical: Annotated[Ratio | None, Meta(description="Below it somebody must act.")] = None
-
-    def __post_init__(self) -> None:
-        if self.warning is None and self.critical is None:
-            raise ValueError("has neither warning nor critical; write {warning: 0.9, critical: 0.8}")
-        if self.warning is not None and self.critical is not None and self.critical > self.warning:
-            raise ValueError("critical must not be above warning: a model gets worse as the measure falls")
-
-
 class ModelEntry(Struct, frozen=True, kw_only=True):
     """One model: what it predicts, where its predictions and labels are, and what counts as good."""
 
@@ -133,8 +121,18 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         list[str | int], Meta(description="Windows of the gauges: by label time (`24h`) or by count (`last 1000`).")
     ] = field(default_factory=lambda: ["1h", "24h", "last 1000"])
     thresholds: Annotated[
-        dict[Measure, ThresholdEntry],
-        Meta(description="Bounds that the alerts use: `{accuracy: {warning: 0.92, critical: 0.85}}`."),
+        ModelThresholds, Meta(description="Bounds that the alerts use: `{accuracy: {warning: 0.92, critical: 0.85}}`.")
+    ] = ModelThresholds()
+    min_samples: Annotated[
+        int, Meta(ge=1, description="How many labelled predictions an hour, else a day, needs before alerts judge it.")
+    ] = 100
+    objectives: Annotated[
+        dict[Literal["accuracy"], Annotated[float, Meta(ge=0.5, lt=1)]],
+        Meta(description="What you promise: `{accuracy: 0.95}`. Alerts tell when its error budget burns too fast."),
+    ] = {}
+    baseline: Annotated[
+        dict[Measure, Ratio],
+        Meta(description="Measures of the model when it was accepted, which `thresholds.drop` compares with."),
     ] = {}
     retire_after: Annotated[
         PositiveDuration, Meta(description="Series of a version are dropped when it was silent for so long.")
@@ -165,6 +163,9 @@ class TargetEntry(Struct, frozen=True, kw_only=True):
     windows: Annotated[
         list[str | int], Meta(description="Windows of `model_server_crashes_per_hour`, by time only.")
     ] = field(default_factory=lambda: ["1h", "24h"])
+    thresholds: Annotated[
+        TargetThresholds, Meta(description="Bounds that the alerts use: `{memory: {warning: 0.8}, cpu: null}`.")
+    ] = TargetThresholds()
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from exporter.config.resolved import ModelConfig
+from exporter.config.thresholds import bound
 from exporter.contracts import (
     MetricSpec,
     ModelStatus,
@@ -53,8 +55,16 @@ SPECS = (
     MetricSpec(
         "model_threshold",
         "gauge",
-        "Bound that the config sets for a measure of a model; rules compare with it.",
+        "Bound that the config sets for a measure of a model; rules compare with it. The measure samples says how "
+        "many labelled predictions they need.",
         ("model", "measure", "bound", "severity"),
+    ),
+    MetricSpec("model_objective", "gauge", "Share of right predictions that the config promises.", ("model", "slo")),
+    MetricSpec(
+        "model_baseline_ratio",
+        "gauge",
+        "What a measure was when the model was accepted, as the config says.",
+        ("model", "measure"),
     ),
 )
 
@@ -67,10 +77,15 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
     names = ledger.names
     shape = (len(names["class"]), len(names["error"]), len(windows))
     of_model = (("model", ledger.name),)
-    out: list[Block] = [((ledger.name, "model"), (), of_model, partial(_model_series, ledger), _model_values(ledger))]
+    out: list[Block] = [((ledger.name, "model"), (), of_model, _model_series, _model_values(ledger))]
+    for name in dict.fromkeys((ledger.name, *(dict(ledger.labels(group))["model"] for group in groups))):
+        owner: tuple[str, ...] = (ledger.name, "config", name)
+        out.append(
+            (owner, (), (("model", name),), partial(_config_series, ledger.config), _config_values(ledger.config))
+        )
     for group in groups:
         labels = ledger.labels(group)
-        owner: tuple[str, ...] = (ledger.name, "group", str(group))
+        owner = (ledger.name, "group", str(group))
         out.append((owner, (), labels, partial(_group_series, ledger), _group_values(ledger, group)))
         for tally in ledger.tallies:
             owner = (ledger.name, type(tally.family).__name__, str(group))
@@ -79,19 +94,31 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
     return out
 
 
-def _model_series(ledger: Ledger) -> list[Series]:
+def _model_series() -> list[Series]:
     joins = [Series("model_joins_total", (("result", result),)) for result in RESULTS]
-    thresholds = [
-        Series("model_threshold", (("measure", measure), ("bound", "min"), ("severity", severity)))
-        for measure, bounds in ledger.config.thresholds.items()
-        for severity in bounds
-    ]
-    return [Series("model_orphan_labels"), *joins, *thresholds]
+    return [Series("model_orphan_labels"), *joins]
 
 
 def _model_values(ledger: Ledger) -> list[float]:
-    thresholds = [value for bounds in ledger.config.thresholds.values() for value in bounds.values()]
-    return [ledger.held, *(ledger.results[result] for result in RESULTS), *thresholds]
+    return [ledger.held, *(ledger.results[result] for result in RESULTS)]
+
+
+def _config_series(config: ModelConfig) -> list[Series]:
+    """What rules compare with."""
+    thresholds = [
+        Series("model_threshold", (("measure", measure), ("bound", bound(measure)), ("severity", severity)))
+        for measure, bounds in config.thresholds.items()
+        for severity in bounds
+    ]
+    samples = Series("model_threshold", (("measure", "samples"), ("bound", "min"), ("severity", "none")))
+    objectives = [Series("model_objective", (("slo", name),)) for name in config.objectives]
+    baseline = [Series("model_baseline_ratio", (("measure", measure),)) for measure in config.baseline]
+    return [*thresholds, samples, *objectives, *baseline]
+
+
+def _config_values(config: ModelConfig) -> list[float]:
+    thresholds = [value for bounds in config.thresholds.values() for value in bounds.values()]
+    return [*thresholds, config.min_samples, *config.objectives.values(), *config.baseline.values()]
 
 
 def _group_series(ledger: Ledger) -> list[Series]:

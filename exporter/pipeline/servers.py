@@ -42,6 +42,11 @@ def _series(target: TargetLedger) -> list[Series]:
         *(Series("model_server_crashes_total", (("reason", reason),)) for reason in target.crashes),
         Series("model_server_observed_seconds_total"),
         *(Series("model_server_crashes_per_hour", (("window", window),)) for window in target.windows),
+        *(
+            Series("model_server_threshold", (("measure", measure), ("severity", severity)))
+            for measure, bounds in target.config.thresholds.items()
+            for severity in bounds
+        ),
     ]
 
 
@@ -54,6 +59,7 @@ def _values(target: TargetLedger) -> list[float]:
         *target.crashes.values(),
         target.observed,
         *(rate for _, rate in target.crashes_per_hour()),
+        *(value for bounds in target.config.thresholds.values() for value in bounds.values()),
     ]
 
 

@@ -54,6 +54,11 @@ SPECS = (
         "model_server_crashes_per_hour", "gauge",
         "Crashes by observed time, times 3600, over the window that ends with the newest look.", ("target", "window"),
     ),
+    MetricSpec(
+        "model_server_threshold", "gauge",
+        "Bound that the config sets for a measure of a model server; rules compare with it.",
+        ("target", "measure", "severity"),
+    ),
 )  # fmt: skip
 
 _CRASH, _SECOND = 0, 1

@@ -53,6 +53,7 @@ SPECS: Final = (
     _spec("series_dropped_total", "counter", "Series left out of snapshots.", "reason"),
     _spec("source_up", "gauge", "Whether the last poll of the source worked: 1 or 0; 0 before the first.", *_SOURCE),
     _spec("source_last_success_timestamp_seconds", "gauge", "When the last poll that worked ended.", *_SOURCE),
+    _spec("source_stale_after_seconds", "gauge", "Silence after which the source counts as stale.", *_SOURCE),
     _spec("source_newest_record_timestamp_seconds", "gauge", "Newest event time read from the source.", *_SOURCE),
     _spec("source_poll_duration_seconds", "histogram", "Time of one poll, failed ones included.", *_SOURCE),
     _spec("source_polls_total", "counter", "Polls that ended, failed ones included.", *_SOURCE),
@@ -229,6 +230,7 @@ class SourceTelemetry:
         self._failures, self._rejected = counter("source_poll_failures_total"), counter("source_rows_rejected_total")
         self._last_success_gauge = gauge("source_last_success_timestamp_seconds")
         self._newest_gauge = gauge("source_newest_record_timestamp_seconds")
+        self._stale_after = gauge("source_stale_after_seconds")
         self._polls = counter("source_polls_total").labels(model, role)
         self._rows = counter("source_rows_total").labels(model, role)
         self._skipped = counter("source_rows_skipped_total").labels(model, role)
@@ -239,6 +241,10 @@ class SourceTelemetry:
             self._failures.labels(model, role, reason)
         for reason in refusal_reasons:
             self._rejected.labels(model, role, reason)
+
+    def stale_after(self, seconds: float) -> None:
+        """The source counts as stale when no poll has worked for *seconds*."""
+        self._stale_after.labels(*self._names[:2]).set(seconds)
 
     def polled(self, seconds: float) -> None:
         """A poll worked and took *seconds*; called once its rows are accepted."""

@@ -12,6 +12,12 @@ from exporter import catalogue
 from exporter.contracts import Reading, Sight
 from tests.apps import START, ScriptedProbe, config, label, running, script_probe, write
 
+CONFIG_GAUGES = """\
+    thresholds: {accuracy: {warning: 0.9}}
+    objectives: {accuracy: 0.95}
+    baseline: {accuracy: 0.97}
+"""
+
 
 def all_readings(cursor, deadline):
     readings = [Reading(one.name, tuple((name, "x") for name in one.labels), 1.0) for one in ScriptedProbe.specs]
@@ -29,7 +35,7 @@ def full(monkeypatch, tmp_path):
         {"id": 3, "t": "no time", "p": "a", "v": "1"},
     )
     label(tmp_path, 1)
-    text = config(tmp_path, more="    thresholds: {accuracy: {warning: 0.9}}\n")
+    text = config(tmp_path, more=CONFIG_GAUGES)
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
     script_probe(monkeypatch, all_readings)
     text = text.replace("version: v}", "version: v, error: e, latency: {field: ms, unit: ms}}")

@@ -65,11 +65,12 @@ def test_conditions_and_thresholds():
     text = words(
         told(
             SMALL.replace("      interval: 1m", "      where: {kind: [a, b], env: {not: dev}}")
-            + "    thresholds: {accuracy: {warning: 0.9, critical: 0.8}}\n"
+            + "    thresholds: {accuracy: {warning: 0.9, critical: 0.8}, label_age: {critical: 6h}}\n"
         )
     )
     assert "only records where kind is a or b and env is not dev" in text
     assert "alerts accuracy below 0.9 (warning), below 0.8 (critical)" in text
+    assert "label_age above 6h (critical)" in text
 
 
 def test_one_row_log():

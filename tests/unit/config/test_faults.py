@@ -463,6 +463,21 @@ CASES = {
         TOP + "thresholds: {f1: {warning: 0.8, critical: 0.9}}\n",
         [f"10:22: {M}.thresholds.f1: critical must not be above warning: a model gets worse as the measure falls"],
     ),
+    "bounds of a ceiling the wrong way round": (
+        BASE,
+        TOP + "thresholds: {drop: {warning: 0.2, critical: 0.1}}\n",
+        [f"10:24: {M}.thresholds.drop: critical must not be below warning: a model gets worse as the measure rises"],
+    ),
+    "duration without a unit in a threshold": (
+        BASE,
+        TOP + "thresholds: {label_age: {warning: 3}}\n",
+        [f"10:39: {M}.thresholds.label_age.warning: a duration needs a unit; write 3s for seconds (or m, h, d, w)"],
+    ),
+    "objective without an error budget": (
+        BASE,
+        TOP + "objectives: {accuracy: 1}\n",
+        [f"10:28: {M}.objectives.accuracy: must be less than 1, found 1"],
+    ),
     "no bounds": (
         BASE,
         TOP + "thresholds: {f1: {}}\n",
