@@ -1,0 +1,276 @@
+"""Panels: one function for each kind that the dashboards use, all of them part of Grafana itself.
+
+Each returns a panel of classic JSON with its size in `gridPos`; the layout gives it a place and an id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Unpack
+
+from dashboards.looks import Json, Look, defaults
+
+DATA_SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
+PLUGIN_VERSION = "11.6.0"
+"""On every panel: from one without it Grafana 11.1 and later take an XY chart for an old one, and spoil it."""
+
+Reduce = Literal["lastNotNull", "max", "min"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query over time; `legend` is a template such as `{{model}}`."""
+
+    expr: str
+    legend: str = "__auto"
+
+    def target(self, index: int) -> Json:
+        return _target(index, self.expr, legendFormat=self.legend, instant=False, range=True, format="time_series")
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Query):
+    """One query for the end of the time range."""
+
+    def target(self, index: int) -> Json:
+        return _target(index, self.expr, legendFormat=self.legend, instant=True, range=False, format="time_series")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows(Query):
+    """One query for the end of the time range, as a table: a column per label, and one for the value."""
+
+    def target(self, index: int) -> Json:
+        return _target(index, self.expr, legendFormat=self.legend, instant=True, range=False, format="table")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of figures in a table: its name, and a query that ends in `by (labels)`."""
+
+    name: str
+    expr: str
+    hidden: bool = False
+    """Whether its labels are wanted, and not its figures."""
+
+
+def _target(index: int, expr: str, **words: object) -> Json:
+    return {"refId": chr(ord("A") + index), "datasource": DATA_SOURCE, "editorMode": "code", "expr": expr, **words}
+
+
+def _panel(
+    kind: str, title: str, description: str, queries: Sequence[Query], size: tuple[int, int], look: Look,
+    colours: str, options: Json, custom: Json | None = None, transformations: Sequence[Json] = (),
+) -> Json:  # fmt: skip
+    width, height = size
+    return {
+        "type": kind,
+        "title": title,
+        "description": description,
+        "datasource": DATA_SOURCE,
+        "pluginVersion": PLUGIN_VERSION,
+        "gridPos": {"w": width, "h": height},
+        "targets": [query.target(index) for index, query in enumerate(queries)],
+        "transformations": list(transformations),
+        "fieldConfig": {"defaults": defaults(look, colours, custom), "overrides": look.get("overrides", [])},
+        "options": options,
+    }
+
+
+# --- one number ----------------------------------------------------------------------------------
+
+
+def stat(
+    title: str, description: str, *queries: Query, size: tuple[int, int] = (4, 4), **look: Unpack[Look]
+) -> Json:
+    """Big numbers; coloured all over where `steps` judge them."""
+    options = {
+        "colorMode": "background" if "steps" in look else "none",
+        "graphMode": "none",
+        "justifyMode": "auto",
+        "orientation": "auto",
+        "percentChangeColorMode": "standard",
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "showPercentChange": False,
+        "textMode": "auto",
+        "wideLayout": True,
+    }
+    return _panel("stat", title, description, queries, size, look, "thresholds", options)
+
+
+# --- over time -----------------------------------------------------------------------------------
+
+
+def timeseries(
+    title: str, description: str, *queries: Query, size: tuple[int, int] = (8, 8), stacked: bool = False,
+    **look: Unpack[Look],
+) -> Json:  # fmt: skip
+    """Lines over time with their last, least and largest value below them."""
+    custom = {
+        "axisSoftMin": 0,
+        "drawStyle": "line",
+        "fillOpacity": 40 if stacked else 8,
+        "lineInterpolation": "linear",
+        "lineWidth": 1,
+        "showPoints": "auto",
+        "spanNulls": False,
+        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+    }
+    if look.get("unit") == "percentunit" or "minimum" in look:
+        del custom["axisSoftMin"]
+    options = {
+        "legend": {
+            "displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "min", "max"]
+        },
+        "tooltip": {"mode": "multi", "sort": "desc"},
+    }  # fmt: skip
+    return _panel("timeseries", title, description, queries, size, look, "palette-classic-by-name", options, custom)
+
+
+def timeline(
+    title: str, description: str, *queries: Query, size: tuple[int, int] = (12, 9), **look: Unpack[Look]
+) -> Json:
+    """One bar of states per series."""
+    options = {
+        "alignValue": "left",
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "mergeValues": True,
+        "rowHeight": 0.8,
+        "showValue": "never",
+        "tooltip": {"mode": "single", "sort": "none"},
+    }
+    custom = {"fillOpacity": 75, "lineWidth": 0}
+    return _panel("state-timeline", title, description, queries, size, look, "thresholds", options, custom)
+
+
+def heatmap(title: str, description: str, buckets: str, unit: str, size: tuple[int, int] = (8, 8)) -> Json:
+    """A distribution over time, from the rates of a histogram's *buckets* by `le`."""
+    query = Query(buckets, "{{le}}").target(0) | {"format": "heatmap"}
+    options = {
+        "calculate": False,
+        "cellGap": 1,
+        "color": {
+            "exponent": 0.5, "fill": "dark-blue", "mode": "scheme", "reverse": False, "scale": "exponential",
+            "scheme": "Blues", "steps": 64,
+        },
+        "exemplars": {"color": "text"},
+        "filterValues": {"le": 1e-9},
+        "legend": {"show": True},
+        "rowsFrame": {"layout": "auto"},
+        "tooltip": {"mode": "single", "showColorScale": True, "yHistogram": False},
+        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit},
+    }  # fmt: skip
+    panel = _panel("heatmap", title, description, [], size, {"unit": "cps"}, "thresholds", options)
+    return panel | {"targets": [query]}
+
+
+# --- tables and bars -----------------------------------------------------------------------------
+
+
+def table(
+    title: str, description: str, labels: Mapping[str, str], columns: Sequence[Column], *,
+    worst: Sequence[tuple[str, Literal["high", "low"]]] = (),
+    size: tuple[int, int] = (24, 10), **look: Unpack[Look],
+) -> Json:  # fmt: skip
+    """One row for each combination of *labels* (label: heading), one column for each query.
+
+    Every query of *columns* has to end in an aggregation by exactly these labels, or the rows do not join.  *worst*
+    names the columns to sort by.
+    """
+    values = [f"Value #{chr(ord('A') + index)}" if len(columns) > 1 else "Value" for index in range(len(columns))]
+    order = [*labels, *values]
+    organise = {
+        "excludeByName": {"Time": True}
+        | {value: True for value, one in zip(values, columns, strict=True) if one.hidden},
+        "indexByName": {name: index for index, name in enumerate(order)},
+        "renameByName": dict(labels) | dict(zip(values, (one.name for one in columns), strict=True)),
+    }
+    options = {
+        "cellHeight": "sm",
+        "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
+        "showHeader": True,
+        "sortBy": [{"displayName": name, "desc": which == "high"} for name, which in worst],
+    }
+    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False}
+    return _panel(
+        "table", title, description, [Rows(one.expr) for one in columns], size, look, "thresholds", options, custom,
+        [{"id": "merge", "options": {}}, {"id": "organize", "options": organise}],
+    )  # fmt: skip
+
+
+def matrix(
+    title: str, description: str, query: Rows, rows: str, columns: str, size: tuple[int, int] = (8, 9),
+    **look: Unpack[Look],
+) -> Json:  # fmt: skip
+    """A table of one label's values by another's, the larger the darker."""
+    grouping = {"rowField": rows, "columnField": columns, "valueField": "Value", "emptyValue": "zero"}
+    options = {
+        "cellHeight": "sm",
+        "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
+        "showHeader": True,
+    }
+    custom = {"align": "auto", "cellOptions": {"type": "color-background", "mode": "gradient"}, "inspect": False}
+    return _panel(
+        "table", title, description, [query], size, look, "continuous-blues", options, custom,
+        [{"id": "groupingToMatrix", "options": grouping}],
+    )  # fmt: skip
+
+
+def bars(
+    title: str, description: str, query: Rows, by: str, columns: str, heading: str,
+    size: tuple[int, int] = (8, 9), **look: Unpack[Look],
+) -> Json:  # fmt: skip
+    """Stacked bars: one for each value of the label *by*, shown under *heading*, in parts by the label *columns*."""
+    grouping = {"rowField": by, "columnField": columns, "valueField": "Value", "emptyValue": "zero"}
+    options = {
+        "barRadius": 0,
+        "barWidth": 0.8,
+        "fullHighlight": False,
+        "groupWidth": 0.7,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+        "orientation": "auto",
+        "showValue": "auto",
+        "stacking": "normal",
+        "tooltip": {"mode": "multi", "sort": "none"},
+        "xField": heading,
+        "xTickLabelRotation": 0,
+        "xTickLabelSpacing": 100,
+    }
+    custom = {"fillOpacity": 80, "gradientMode": "none", "lineWidth": 1}
+    return _panel(
+        "barchart", title, description, [query], size, look, "palette-classic-by-name", options, custom,
+        [
+            {"id": "groupingToMatrix", "options": grouping},
+            {"id": "organize", "options": {"renameByName": {rf"{by}\{columns}": heading}}},
+        ],
+    )  # fmt: skip
+
+
+def alert_list(title: str, description: str, matcher: str, size: tuple[int, int] = (8, 10)) -> Json:
+    """Rules of the data source and of Grafana itself that match labels."""
+    options = {
+        "alertInstanceLabelFilter": matcher,
+        "alertName": "",
+        "dashboardAlerts": False,
+        "datasource": "${datasource}",
+        "folder": "",
+        "groupBy": [],
+        "groupMode": "default",
+        "maxItems": 50,
+        "showInstances": False,
+        "sortOrder": 3,
+        "stateFilter": {
+            "error": True, "firing": True, "noData": False, "normal": False, "pending": True, "recovering": True
+        },
+        "viewMode": "list",
+    }  # fmt: skip
+    return {
+        "type": "alertlist",
+        "title": title,
+        "description": description,
+        "datasource": DATA_SOURCE,
+        "pluginVersion": PLUGIN_VERSION,
+        "gridPos": {"w": size[0], "h": size[1]},
+        "options": options,
+    }
