@@ -20,7 +20,8 @@ from dashboards.looks import (
     link,
 )
 from dashboards.panels import Column, Now, Query, stat, table, timeline, timeseries
-from dashboards.queries import Selector, counted, extreme, ratio
+from dashboards.queries import counted, extreme, ratio
+from dashboards.queries import many_models as of
 
 MODEL_PAGE = (
     "/d/model-exporter-model?${datasource:queryparam}&var-job=${__data.fields.job}"
@@ -29,7 +30,6 @@ MODEL_PAGE = (
 SHOWN = 10
 """Lines in a graph of many models."""
 
-of = Selector({"job": 'job=~"$job"', "model": 'model=~"$model"'})
 STATUS_OF_MODELS = f"max by (job, model) ({of('model:model_status:max')})"
 ACCURACY = of("model:model_quality:ratio_increase1h", 'measure="accuracy"')
 
@@ -51,8 +51,8 @@ def _counts() -> list[Json]:
         ),
         stat(
             "Without fresh labels",
-            "Models whose newest label is more than a day old by its own time, or that never had one: nobody knows how "
-            "good they are. Metric: `model_last_label_timestamp_seconds`.",
+            "Models whose newest label is more than a day old by its own time, or that never had one: nobody knows "
+            "how good they are. Metric: `model_last_label_timestamp_seconds`.",
             Now(counted(unlabelled)), steps=ANY_IS_UNSURE,
         ),
         stat(

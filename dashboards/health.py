@@ -18,10 +18,12 @@ from dashboards.looks import (
     steps,
 )
 from dashboards.panels import Column, Now, Query, stat, table, timeseries
-from dashboards.queries import Selector, counted, ratio
+from dashboards.queries import counted, ratio
+from dashboards.queries import exporters as of
 
-of = Selector({"job": 'job=~"$job"', "instance": 'instance=~"$instance"'})
 BUILD = "model_exporter_build_info"
+OF_EXPORTERS = f"and on (job, instance) {of(BUILD)}"
+"""A job may scrape others, too."""
 
 
 def _summary() -> list[Json]:
@@ -163,52 +165,52 @@ def _reading() -> Row:
     )  # fmt: skip
 
 
-def _working() -> Row:
+def _working() -> list[Json]:
     durations = {"cycle": "model_exporter_cycle_duration_seconds", "commit": "model_exporter_commit_duration_seconds"}
-    instance = "{{instance}}"
-    known = f"and on (job, instance) {of(BUILD)}"
     dropped = "model_exporter_series_dropped_total"
-    return Row(
-        "Working",
-        [
-            timeseries(
-                "Time of a cycle and of a commit",
-                "Time that 95 % of the cycles (from rows to snapshot) and of the durable commits do not exceed. "
-                f"Metrics: `{durations['cycle']}`, `{durations['commit']}`.",
-                *(Query(of.quantile(0.95, metric), f"{word} p95") for word, metric in durations.items()),
-                unit="s", minimum=0,
-            ),
-            timeseries(
-                "Time of a scrape", "What Prometheus waits for the figures. Metric: `scrape_duration_seconds`.",
-                Query(f"{of('scrape_duration_seconds')} {known}", instance), unit="s", minimum=0,
-            ),
-            timeseries(
-                "Series", "Series of models, and those left out within one hour by reason. "
-                f"Metrics: `model_exporter_series`, `{dropped}`.",
-                Query(of("model_exporter_series"), instance),
-                Query(f"sum by (reason) ({of.increase(dropped, '1h')})", "left out: {{reason}}"),
-                unit="short", minimum=0,
-            ),
-            timeseries(
-                "Size of the state", "Counts and remembered rows on disk. Metric: `model_exporter_state_bytes`.",
-                Query(of("model_exporter_state_bytes"), instance), unit="bytes", minimum=0,
-            ),
-            timeseries(
-                "Memory", "Memory of the exporter. Metric: `process_resident_memory_bytes`.",
-                Query(f"{of('process_resident_memory_bytes')} {known}", instance), unit="bytes", minimum=0,
-            ),
-            timeseries(
-                "CPU", "Cores that the exporter keeps busy. Metric: `process_cpu_seconds_total`.",
-                Query(f"{of.rate('process_cpu_seconds_total')} {known}", instance), unit="none", minimum=0,
-            ),
-            timeseries(
-                "Open files", "Open files by the files that may be open. "
-                "Metrics: `process_open_fds`, `process_max_fds`.",
-                Query(f"{of('process_open_fds')} / {of('process_max_fds')} {known}", instance),
-                unit="percentunit", minimum=0, maximum=1,
-            ),
-        ],
-    )  # fmt: skip
+    return [
+        timeseries(
+            "Time of a cycle and of a commit",
+            "Time that 95 % of the cycles (from rows to snapshot) and of the durable commits do not exceed. "
+            f"Metrics: `{durations['cycle']}`, `{durations['commit']}`.",
+            *(Query(of.quantile(0.95, metric), f"{word} p95") for word, metric in durations.items()),
+            unit="s", minimum=0,
+        ),
+        timeseries(
+            "Series", "Series of models, and those left out within one hour by reason. "
+            f"Metrics: `model_exporter_series`, `{dropped}`.",
+            Query(of("model_exporter_series"), "{{instance}}"),
+            Query(f"sum by (reason) ({of.increase(dropped, '1h')})", "left out: {{reason}}"),
+            unit="short", minimum=0,
+        ),
+        timeseries(
+            "Size of the state", "Counts and remembered rows on disk. Metric: `model_exporter_state_bytes`.",
+            Query(of("model_exporter_state_bytes"), "{{instance}}"), unit="bytes", minimum=0,
+        ),
+    ]  # fmt: skip
+
+
+def _using() -> list[Json]:
+    return [
+        timeseries(
+            "Time of a scrape", "What Prometheus waits for the figures. Metric: `scrape_duration_seconds`.",
+            Query(f"{of('scrape_duration_seconds')} {OF_EXPORTERS}", "{{instance}}"), unit="s", minimum=0,
+        ),
+        timeseries(
+            "Memory", "Memory of the exporter. Metric: `process_resident_memory_bytes`.",
+            Query(f"{of('process_resident_memory_bytes')} {OF_EXPORTERS}", "{{instance}}"), unit="bytes", minimum=0,
+        ),
+        timeseries(
+            "CPU", "Cores that the exporter keeps busy. Metric: `process_cpu_seconds_total`.",
+            Query(f"{of.rate('process_cpu_seconds_total')} {OF_EXPORTERS}", "{{instance}}"), unit="none", minimum=0,
+        ),
+        timeseries(
+            "Open files", "Open files by the files that may be open. "
+            "Metrics: `process_open_fds`, `process_max_fds`.",
+            Query(f"{of('process_open_fds')} / {of('process_max_fds')} {OF_EXPORTERS}", "{{instance}}"),
+            unit="percentunit", minimum=0, maximum=1,
+        ),
+    ]  # fmt: skip
 
 
 def _probes() -> Row:
@@ -254,7 +256,7 @@ def dashboard() -> Dashboard:
         description="Can the figures be trusted?",
         since="now-6h",
         panels=[*_summary(), _exporters(), _sources()],
-        rows=[_reading(), _working(), _probes()],
+        rows=[_reading(), Row("Working", [*_working(), *_using()]), _probes()],
         variables=[
             JOB, choices("instance", "Instance", f'label_values({BUILD}{{job=~"$job"}}, instance)'), FILTERS
         ],

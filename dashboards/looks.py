@@ -120,3 +120,8 @@ def judged(name: str, colours: Json, texts: Sequence[Json] = ()) -> Json:
 
 def link(title: str, url: str) -> Json:
     return {"title": title, "url": url, "targetBlank": False}
+
+
+def renamed(name: str, shown: str, colour: str) -> Json:
+    """A line, bar or column under a plainer name, whose colour has a meaning."""
+    return field(name, {"displayName": shown, "color": {"mode": "fixed", "fixedColor": colour}})

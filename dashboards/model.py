@@ -16,12 +16,14 @@ from dashboards.looks import (
     column,
 )
 from dashboards.panels import Column, Now, Query, stat, table, timeseries
-from dashboards.queries import Selector, ratio
+from dashboards.queries import one_model as of
+from dashboards.queries import ratio
 
-of = Selector({"job": 'job=~"$job"', "model": 'model="$model"', "target": 'target=~"$target"'})
+MEASURE = 'measure="$measure"'
+QUALITY_OF_VERSIONS = of("model_version:model_quality:ratio_increase1d", MEASURE)
 
 
-def _summary() -> list[Json]:
+def _truth_now() -> list[Json]:
     hour = "of the last hour, by the time of the label, over all replicas"
     labelled = of("model:model_labelled_predictions:increase1h")
     return [
@@ -44,6 +46,11 @@ def _summary() -> list[Json]:
             "Label coverage", "Share of predictions that got their label. Record: `model:model_label_coverage:ratio`.",
             Now(f"max({of('model:model_label_coverage:ratio')})"), unit="percentunit", decimals=1, empty="No labels",
         ),
+    ]  # fmt: skip
+
+
+def _serving_now() -> list[Json]:
+    return [
         stat(
             "Predictions", "Predictions per second, over all replicas. Record: `model:model_predictions:rate5m`.",
             Now(f"max({of('model:model_predictions:rate5m')})"), unit="reqps", empty="No traffic",
@@ -75,52 +82,48 @@ def _summary() -> list[Json]:
     ]  # fmt: skip
 
 
-def _versions() -> Row:
-    day = "over one day"
-    traffic = f"sum by (version) ({of.rate('model_predictions_total')})"
+def _versions() -> Json:
     predictions = f"sum by (version) ({of.increase('model_predictions_total', '1d')})"
     errors = f"sum by (version) ({of.increase('model_prediction_errors_total', '1d')})"
-    quality = of("model_version:model_quality:ratio_increase1d", 'measure="$measure"')
-    samples = of("model_version:model_quality_samples:increase1d", 'measure="$measure"')
-    seen = of("model_last_prediction_timestamp_seconds")
+    newest = of("model_last_prediction_timestamp_seconds")
     columns = [
-        Column("Quality", f"max by (version) ({quality})"),
-        Column("Samples", f"max by (version) ({samples})"),
+        Column("Quality", f"max by (version) ({QUALITY_OF_VERSIONS})"),
+        Column("Samples", f"max by (version) ({of('model_version:model_quality_samples:increase1d', MEASURE)})"),
         Column("Predictions", predictions),
         Column("Failed", ratio(errors, f"({predictions} + {errors})")),
-        Column("Newest prediction", f"max by (version) ({seen}) * 1000"),
+        Column("Newest prediction", f"max by (version) ({newest}) * 1000"),
     ]
-    compared = table(
-        "Versions", f"Each version of the model {day}; quality is that of $measure.", {"version": "Version"}, columns,
-        worst=[("Newest prediction", "high")], size=(24, 7),
+    return table(
+        "Versions", "Each version of the model over one day; quality is that of $measure.", {"version": "Version"},
+        columns, worst=[("Newest prediction", "high")], size=(24, 7),
         overrides=[
             *(column(name, "percentunit", decimals=1) for name in ("Quality", "Failed")),
             *(column(name, "short", decimals=0) for name in ("Samples", "Predictions")),
             column("Newest prediction", "dateTimeFromNow"),
         ],
     )  # fmt: skip
-    return Row(
-        "Versions",
-        [
-            compared,
-            timeseries(
-                "Quality by version",
-                f"$measure {day}. Record: `model_version:model_quality:ratio_increase1d`.",
-                Query(f"max by (version) ({quality})", "{{version}}"), unit="percentunit", maximum=1,
-                empty="No labels",
-            ),
-            timeseries(
-                "Predictions by version", "Predictions per second. Metric: `model_predictions_total`.",
-                Query(traffic, "{{version}}"), stacked=True, unit="reqps", minimum=0, empty="No traffic",
-            ),
-            timeseries(
-                "Latency by version",
-                "Time that 95 % of the predictions do not exceed. Metric: `model_prediction_latency_seconds`.",
-                Query(of.quantile(0.95, "model_prediction_latency_seconds", "version"), "{{version}}"),
-                unit="s", minimum=0, empty="No latencies",
-            ),
-        ],
-    )  # fmt: skip
+
+
+def _versions_over_time() -> list[Json]:
+    return [
+        timeseries(
+            "Quality by version",
+            "$measure over one day. Record: `model_version:model_quality:ratio_increase1d`.",
+            Query(f"max by (version) ({QUALITY_OF_VERSIONS})", "{{version}}"), unit="percentunit", maximum=1,
+            empty="No labels",
+        ),
+        timeseries(
+            "Predictions by version", "Predictions per second. Metric: `model_predictions_total`.",
+            Query(f"sum by (version) ({of.rate('model_predictions_total')})", "{{version}}"), stacked=True,
+            unit="reqps", minimum=0, empty="No traffic",
+        ),
+        timeseries(
+            "Latency by version",
+            "Time that 95 % of the predictions do not exceed. Metric: `model_prediction_latency_seconds`.",
+            Query(of.quantile(0.95, "model_prediction_latency_seconds", "version"), "{{version}}"),
+            unit="s", minimum=0, empty="No latencies",
+        ),
+    ]  # fmt: skip
 
 
 def _annotations() -> list[Json]:
@@ -150,8 +153,8 @@ def dashboard() -> Dashboard:
         title="Model",
         description="How good is this model, since when, and why?",
         since="now-24h",
-        panels=_summary(),
-        rows=[*model_quality.rows(of), *model_serving.rows(of), _versions()],
+        panels=[*_truth_now(), *_serving_now()],
+        rows=[*model_quality.rows(), *model_serving.rows(), Row("Versions", [_versions(), *_versions_over_time()])],
         variables=[
             JOB,
             choice("model", "Model", 'label_values(model_info{job=~"$job"}, model)'),

@@ -5,221 +5,239 @@ from __future__ import annotations
 from dashboards.layout import Row
 from dashboards.looks import FAINT, NEAR_LIMIT, UP, ZERO_IS_BAD, Json, line
 from dashboards.panels import Query, heatmap, timeline, timeseries
-from dashboards.queries import Selector, ratio
+from dashboards.queries import one_model as of
+from dashboards.queries import ratio
 
 LATENCY = "model_prediction_latency_seconds"
-OWN = "Told by the model server itself, where it tells the model"
+TOLD = "Told by the model server itself, where it tells the model"
 NOT_WATCHED = "None watched"
+SCOPE, DISK, GPU = "target, scope", "target, mountpoint", "target, gpu"
 
 
-def rows(of: Selector) -> list[Row]:
-    return [_predictions(of), _server(of), _details(of), _gpu(of)]
+def rows() -> list[Row]:
+    return [
+        Row("Predictions", [*_predictions(), *_at_the_server()]),
+        Row("Model servers", [*_life(), *_nearest_to_their_limits()]),
+        Row("Model servers in detail", [*_cpu(), *_memory(), *_tasks_and_files(), *_disks()], folded=True),
+        Row("GPUs", _gpus(), folded=True),
+    ]
 
 
-def _predictions(of: Selector) -> Row:
+# --- predictions ---------------------------------------------------------------------------------
+
+
+def _predictions() -> list[Json]:
     made = f"sum({of.rate('model_predictions_total')})"
     failed = of.rate("model_prediction_errors_total")
-    return Row(
-        "Predictions",
-        [
-            timeseries(
-                "Predictions by class", "Predictions per second, by what was predicted. "
-                "Metric: `model_predictions_total`.",
-                Query(f"sum by (predicted) ({of.rate('model_predictions_total')})", "{{predicted}}"),
-                stacked=True, unit="reqps", minimum=0, empty="No traffic",
-            ),
-            timeseries(
-                "Failed predictions",
-                "Share of all predictions that failed, by reason. Metric: `model_prediction_errors_total`.",
-                Query(
-                    f"sum by (reason) ({failed}) / on () group_left () ({made} + (sum({failed}) or vector(0)) > 0)",
-                    "{{reason}}",
-                ),
-                unit="percentunit", minimum=0, empty="None failed",
-            ),
-            timeseries(
-                "Latency",
-                f"Time that 50, 95 and 99 % of the predictions do not exceed, over all replicas. Metric: `{LATENCY}`.",
-                *(Query(of.quantile(share, LATENCY), f"p{share * 100:g}") for share in (0.5, 0.95, 0.99)),
-                unit="s", minimum=0, empty="No latencies",
-            ),
-            heatmap(
-                "Distribution of the latency", f"Predictions per second by their latency. Metric: `{LATENCY}`.",
-                f"sum by (le) ({of.rate(f'{LATENCY}_bucket')})", unit="s",
-            ),
-            timeseries(
-                "Requests at the server",
-                f"{OWN}: all requests, and those that failed. Records: `job_model:model_server_requests:rate5m`, "
-                "`job_model:model_server_request_errors:rate5m`.",
-                Query(of("job_model:model_server_requests:rate5m"), "{{job}}"),
-                Query(of("job_model:model_server_request_errors:rate5m"), "{{job}} failed"),
-                unit="reqps", minimum=0, empty="No server's own metrics",
-            ),
-            timeseries(
-                "Latency at the server",
-                f"{OWN}: what 95 % of the requests do not exceed, or the mean. "
-                "Records: `job_model:model_server_request_latency_seconds:p95_5m`, `:mean_5m`.",
-                Query(of("job_model:model_server_request_latency_seconds:p95_5m"), "{{job}} p95"),
-                Query(of("job_model:model_server_request_latency_seconds:mean_5m"), "{{job}} mean"),
-                unit="s", minimum=0, empty="No server's own metrics",
-            ),
-        ],
-    )  # fmt: skip
+    return [
+        timeseries(
+            "Predictions by class", "Predictions per second, by what was predicted. "
+            "Metric: `model_predictions_total`.",
+            Query(f"sum by (predicted) ({of.rate('model_predictions_total')})", "{{predicted}}"),
+            stacked=True, unit="reqps", minimum=0, empty="No traffic",
+        ),
+        timeseries(
+            "Failed predictions",
+            "Share of all predictions that failed, by reason. Metric: `model_prediction_errors_total`.",
+            Query(f"sum by (reason) ({failed}) / on () group_left () ({made} + sum({failed}) > 0)", "{{reason}}"),
+            unit="percentunit", minimum=0, empty="None failed",
+        ),
+        timeseries(
+            "Latency",
+            f"Time that 50, 95 and 99 % of the predictions do not exceed, over all replicas. Metric: `{LATENCY}`.",
+            *(Query(of.quantile(share, LATENCY), f"p{share * 100:g}") for share in (0.5, 0.95, 0.99)),
+            unit="s", minimum=0, empty="No latencies",
+        ),
+        heatmap(
+            "Distribution of the latency", f"Predictions per second by their latency. Metric: `{LATENCY}`.",
+            f"sum by (le) ({of.rate(f'{LATENCY}_bucket')})", unit="s",
+        ),
+    ]  # fmt: skip
 
 
-def _used(of: Selector, title: str, metric: str, help_: str, by: str = "target, scope") -> Json:
+def _at_the_server() -> list[Json]:
+    return [
+        timeseries(
+            "Requests at the server",
+            f"{TOLD}: all requests, and those that failed. Records: `job_model:model_server_requests:rate5m`, "
+            "`job_model:model_server_request_errors:rate5m`.",
+            Query(of("job_model:model_server_requests:rate5m"), "{{job}}"),
+            Query(of("job_model:model_server_request_errors:rate5m"), "{{job}} failed"),
+            unit="reqps", minimum=0, empty="No server's own metrics",
+        ),
+        timeseries(
+            "Latency at the server",
+            f"{TOLD}: what 95 % of the requests do not exceed, or the mean. "
+            "Records: `job_model:model_server_request_latency_seconds:p95_5m`, `:mean_5m`.",
+            Query(of("job_model:model_server_request_latency_seconds:p95_5m"), "{{job}} p95"),
+            Query(of("job_model:model_server_request_latency_seconds:mean_5m"), "{{job}} mean"),
+            unit="s", minimum=0, empty="No server's own metrics",
+        ),
+    ]  # fmt: skip
+
+
+# --- what every panel of a server is -------------------------------------------------------------
+
+
+def _legend(by: str, *more: str) -> str:
+    return " ".join([*(f"{{{{{label}}}}}" for label in by.split(", ")), *more])
+
+
+def _share(title: str, about: str, metric: str, by: str) -> Json:
     """How near something comes to its limit."""
-    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
     return timeseries(
-        title, f"{help_} Metric: `{metric}`.", Query(f"max by ({by}) ({of(metric)})", legend),
+        title, f"{about} Metric: `{metric}`.", Query(f"max by ({by}) ({of(metric)})", _legend(by)),
         unit="percentunit", minimum=0, maximum=1, steps=NEAR_LIMIT, empty=NOT_WATCHED,
     )  # fmt: skip
 
 
-def _server(of: Selector) -> Row:
-    crashes, restarts = "model_server_crashes_total", "model_server_restarts_total"
-    return Row(
-        "Model servers",
-        [
-            timeline(
-                "Up", "Whether each model server is up. Metric: `model_server_up`.",
-                Query(f"min by (target) ({of('model_server_up')})", "{{target}}"), size=(8, 8),
-                mappings=UP, steps=ZERO_IS_BAD, empty=NOT_WATCHED,
-            ),
-            timeseries(
-                "Crashes per hour",
-                "Ends that nobody asked for, by the time for which they are known; each point is of one day. "
-                "Record: `target:model_server_crashes:per_hour1d`.",
-                Query(of("target:model_server_crashes:per_hour1d"), "{{target}}"), unit="none", minimum=0,
-                empty=NOT_WATCHED,
-            ),
-            timeseries(
-                "Crashes and restarts",
-                f"Crashes within one hour by reason, and all restarts, planned ones included. "
-                f"Metrics: `{crashes}`, `{restarts}`.",
-                Query(f"sum by (reason) ({of.increase(crashes, '1h')}) > 0", "crashed: {{reason}}"),
-                Query(f"sum({of.increase(restarts, '1h')})", "all restarts"),
-                unit="none", minimum=0, decimals=0, empty="None crashed", overrides=[line("all restarts", FAINT)],
-            ),
-            _used(of, "CPU", "model_server_cpu_utilization_ratio", "CPU time used of the cores that may be used."),
-            _used(of, "Memory", "model_server_memory_utilization_ratio", "Memory used of what may be used."),
-            _used(of, "Disks", "model_server_disk_utilization_ratio", "Bytes used of each file system.",
-                  "target, mountpoint"),
-        ],
-    )  # fmt: skip
-
-
-def _amount(
-    of: Selector, title: str, help_: str, unit: str, by: str, **metrics: str
-) -> Json:
-    """Several amounts by the same labels, such as what is used and its limit."""
-    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
-    names = ", ".join(f"`{metric}`" for metric in metrics.values())
+def _amounts(title: str, about: str, unit: str, by: str, **metrics: str) -> Json:
+    """What is used and how much there is, or may be."""
     queries = (
-        Query(f"max by ({by}) ({of(metric)})", f"{legend} {word.replace('_', ' ')}")
+        Query(f"max by ({by}) ({of(metric)})", _legend(by, word.replace("_", " "))) for word, metric in metrics.items()
+    )
+    names = ", ".join(f"`{metric}`" for metric in metrics.values())
+    return timeseries(title, f"{about} Metrics: {names}.", *queries, unit=unit, minimum=0, empty=NOT_WATCHED)
+
+
+def _hourly(title: str, about: str, by: str, **metrics: str) -> Json:
+    """How often something happened within one hour."""
+    queries = (
+        Query(f"sum by ({by}) ({of.increase(metric, '1h')})", _legend(by, word.replace("_", " ")))
         for word, metric in metrics.items()
     )
-    return timeseries(title, f"{help_} Metrics: {names}.", *queries, unit=unit, minimum=0, empty=NOT_WATCHED)
+    names = ", ".join(f"`{metric}`" for metric in metrics.values())
+    text = f"{about} Each point is of one hour. Metrics: {names}."
+    return timeseries(title, text, *queries, unit="none", minimum=0, decimals=0, empty=NOT_WATCHED)
 
 
-def _details(of: Selector) -> Row:
-    scope = "target, scope"
-    periods = of.rate("model_server_cpu_periods_total")
-    throttled = of.rate("model_server_cpu_throttled_periods_total")
-    return Row(
-        "Model servers in detail",
-        [
-            timeseries(
-                "CPU cores", "Cores busy, and the limit. "
-                "Metrics: `model_server_cpu_seconds_total`, `model_server_cpu_limit_cores`.",
-                Query(f"sum by ({scope}) ({of.rate('model_server_cpu_seconds_total')})", "{{target}} {{scope}}"),
-                Query(f"max by ({scope}) ({of('model_server_cpu_limit_cores')})", "{{target}} {{scope}} limit"),
-                unit="none", minimum=0, empty=NOT_WATCHED,
-            ),
-            timeseries(
-                "Throttled", "Share of scheduling periods in which the CPU quota ran out. "
-                "Metrics: `model_server_cpu_throttled_periods_total`, `model_server_cpu_periods_total`.",
-                Query(ratio(f"sum by ({scope}) ({throttled})", f"sum by ({scope}) ({periods})"),
-                      "{{target}} {{scope}}"),
-                unit="percentunit", minimum=0, maximum=1, empty="No quota",
-            ),
-            _amount(
-                of, "Memory in bytes", "Memory used, its peak, and the limit.", "bytes", scope,
-                used="model_server_memory_used_bytes", peak="model_server_memory_peak_bytes",
-                limit="model_server_memory_limit_bytes",
-            ),
-            timeseries(
-                "Memory of the processes", "Memory of the process and its workers, shared pages counted once. "
-                "Metric: `model_server_memory_proportional_bytes`.",
-                Query(f"max by (target) ({of('model_server_memory_proportional_bytes')})", "{{target}}"),
-                unit="bytes", minimum=0, empty=NOT_WATCHED,
-            ),
-            timeseries(
-                "Out of memory", "Processes killed for want of memory, and times that the limit was met, within one "
-                "hour. Metrics: `model_server_oom_kills_total`, `model_server_oom_events_total`.",
-                Query(f"sum by ({scope}) ({of.increase('model_server_oom_kills_total', '1h')})",
-                      "{{target}} {{scope}} killed"),
-                Query(f"sum by ({scope}) ({of.increase('model_server_oom_events_total', '1h')})",
-                      "{{target}} {{scope}} out of memory"),
-                unit="none", minimum=0, decimals=0, empty=NOT_WATCHED,
-            ),
-            _amount(
-                of, "Processes and threads", "Living processes of the server, and their threads.", "none", "target",
-                processes="model_server_processes", threads="model_server_threads",
-            ),
-            _amount(
-                of, "Tasks", "Processes and threads of the scope, and the limit.", "none", scope,
-                used="model_server_tasks_used", limit="model_server_tasks_limit",
-            ),
-            timeseries(
-                "Tasks refused", "Processes and threads not started within one hour, for the limit. "
-                "Metric: `model_server_tasks_refused_total`.",
-                Query(f"sum by ({scope}) ({of.increase('model_server_tasks_refused_total', '1h')})",
-                      "{{target}} {{scope}}"),
-                unit="none", minimum=0, decimals=0, empty=NOT_WATCHED,
-            ),
-            _used(of, "Open files", "model_server_open_files_utilization_ratio",
-                  "Open files of the process that is nearest to its limit.", "target"),
-            _amount(
-                of, "Number of open files", "Open files of that process, and its limit.", "none", "target",
-                used="model_server_open_files_used", limit="model_server_open_files_limit",
-            ),
-            _amount(
-                of, "Disk space", "Bytes used, still available to ordinary users, and in all.", "bytes",
-                "target, mountpoint", used="model_server_disk_used_bytes",
-                available="model_server_disk_available_bytes", size="model_server_disk_size_bytes",
-            ),
-            _used(of, "Inodes", "model_server_disk_inodes_utilization_ratio", "Inodes used of each file system.",
-                  "target, mountpoint"),
-            _amount(
-                of, "Number of inodes", "Inodes used, and in all.", "short", "target, mountpoint",
-                used="model_server_disk_inodes_used", limit="model_server_disk_inodes_limit",
-            ),
-        ],
-        folded=True,
-    )  # fmt: skip
+# --- model servers -------------------------------------------------------------------------------
 
 
-def _gpu(of: Selector) -> Row:
-    by = "target, gpu"
-    named = f"max by (target, gpu, name) ({of('model_server_gpu_info')})"
-    used = f"max by (target, gpu) ({of('model_server_gpu_utilization_ratio')})"
-    return Row(
-        "GPUs",
-        [
-            timeseries(
-                "GPU", "Share of time in which some kernel ran. "
-                "Metrics: `model_server_gpu_utilization_ratio`, `model_server_gpu_info`.",
-                Query(f"{used} * on (target, gpu) group_left (name) {named}", "{{target}} {{gpu}} {{name}}"),
-                unit="percentunit", minimum=0, maximum=1, steps=NEAR_LIMIT, empty="No GPU",
-            ),
-            _used(of, "GPU memory", "model_server_gpu_memory_utilization_ratio", "GPU memory used of all there is.",
-                  by),
-            _amount(
-                of, "GPU memory in bytes", "GPU memory used by all, by the server itself, and in all.", "bytes", by,
-                used="model_server_gpu_memory_used_bytes", by_the_server="model_server_gpu_process_memory_bytes",
-                limit="model_server_gpu_memory_limit_bytes",
-            ),
-        ],
-        folded=True,
-    )  # fmt: skip
+def _life() -> list[Json]:
+    crashes, restarts = "model_server_crashes_total", "model_server_restarts_total"
+    return [
+        timeline(
+            "Up", "Whether each model server is up. Metric: `model_server_up`.",
+            Query(f"min by (target) ({of('model_server_up')})", "{{target}}"), size=(8, 8),
+            mappings=UP, steps=ZERO_IS_BAD, empty=NOT_WATCHED,
+        ),
+        timeseries(
+            "Crashes per hour",
+            "Ends that nobody asked for, by the time for which they are known; each point is of one day. "
+            "Record: `target:model_server_crashes:per_hour1d`.",
+            Query(of("target:model_server_crashes:per_hour1d"), "{{target}}"), unit="none", minimum=0,
+            empty=NOT_WATCHED,
+        ),
+        timeseries(
+            "Crashes and restarts",
+            "Crashes by reason, and all restarts, planned ones included; each point is of one hour. "
+            f"Metrics: `{crashes}`, `{restarts}`.",
+            Query(f"sum by (reason) ({of.increase(crashes, '1h')}) > 0", "crashed: {{reason}}"),
+            Query(f"sum({of.increase(restarts, '1h')})", "all restarts"),
+            unit="none", minimum=0, decimals=0, empty="None crashed", overrides=[line("all restarts", FAINT)],
+        ),
+    ]  # fmt: skip
+
+
+def _nearest_to_their_limits() -> list[Json]:
+    return [
+        _share("CPU", "CPU time used of the cores that may be used.", "model_server_cpu_utilization_ratio", SCOPE),
+        _share("Memory", "Memory used of what may be used.", "model_server_memory_utilization_ratio", SCOPE),
+        _share("Disks", "Bytes used of each file system.", "model_server_disk_utilization_ratio", DISK),
+    ]
+
+
+def _cpu() -> list[Json]:
+    used, limit = "model_server_cpu_seconds_total", "model_server_cpu_limit_cores"
+    throttled, periods = "model_server_cpu_throttled_periods_total", "model_server_cpu_periods_total"
+    without = ratio(*(f"sum by ({SCOPE}) ({of.rate(metric)})" for metric in (throttled, periods)))
+    return [
+        timeseries(
+            "CPU cores", f"Cores busy, and those that may be. Metrics: `{used}`, `{limit}`.",
+            Query(f"sum by ({SCOPE}) ({of.rate(used)})", _legend(SCOPE)),
+            Query(f"max by ({SCOPE}) ({of(limit)})", _legend(SCOPE, "limit")),
+            unit="none", minimum=0, empty=NOT_WATCHED,
+        ),
+        timeseries(
+            "Throttled", "Share of scheduling periods in which the CPU quota ran out. "
+            f"Metrics: `{throttled}`, `{periods}`.",
+            Query(without, _legend(SCOPE)), unit="percentunit", minimum=0, maximum=1, empty="No quota",
+        ),
+    ]  # fmt: skip
+
+
+def _memory() -> list[Json]:
+    return [
+        _amounts(
+            "Memory in bytes", "Memory used, the most ever used, and what may be used.", "bytes", SCOPE,
+            used="model_server_memory_used_bytes", peak="model_server_memory_peak_bytes",
+            limit="model_server_memory_limit_bytes",
+        ),
+        _amounts(
+            "Memory of the processes", "The process and its workers, shared pages counted once.", "bytes", "target",
+            proportional="model_server_memory_proportional_bytes",
+        ),
+        _hourly(
+            "Out of memory", "Processes killed for want of memory, and times that the limit was met.", SCOPE,
+            killed="model_server_oom_kills_total", out_of_memory="model_server_oom_events_total",
+        ),
+    ]  # fmt: skip
+
+
+def _tasks_and_files() -> list[Json]:
+    return [
+        _amounts(
+            "Processes and threads", "Living processes of the server, and their threads.", "none", "target",
+            processes="model_server_processes", threads="model_server_threads",
+        ),
+        _amounts(
+            "Tasks", "Processes and threads of the scope, and how many may be.", "none", SCOPE,
+            used="model_server_tasks_used", limit="model_server_tasks_limit",
+        ),
+        _hourly(
+            "Tasks refused", "Processes and threads not started, for the limit.", SCOPE,
+            refused="model_server_tasks_refused_total",
+        ),
+        _share(
+            "Open files", "Open files of the process that is nearest to its own limit.",
+            "model_server_open_files_utilization_ratio", "target",
+        ),
+        _amounts(
+            "Number of open files", "Open files of that process, and how many may be.", "none", "target",
+            used="model_server_open_files_used", limit="model_server_open_files_limit",
+        ),
+    ]  # fmt: skip
+
+
+def _disks() -> list[Json]:
+    return [
+        _amounts(
+            "Disk space", "Bytes used, those that ordinary users may still write, and all.", "bytes", DISK,
+            used="model_server_disk_used_bytes", available="model_server_disk_available_bytes",
+            size="model_server_disk_size_bytes",
+        ),
+        _share("Inodes", "Inodes used of each file system.", "model_server_disk_inodes_utilization_ratio", DISK),
+        _amounts(
+            "Number of inodes", "Inodes used, and all.", "short", DISK,
+            used="model_server_disk_inodes_used", limit="model_server_disk_inodes_limit",
+        ),
+    ]  # fmt: skip
+
+
+def _gpus() -> list[Json]:
+    used, info = "model_server_gpu_utilization_ratio", "model_server_gpu_info"
+    named = f"max by ({GPU}) ({of(used)}) * on ({GPU}) group_left (name) max by ({GPU}, name) ({of(info)})"
+    return [
+        timeseries(
+            "GPU", f"Share of time in which some kernel ran. Metrics: `{used}`, `{info}`.",
+            Query(named, _legend(GPU, "{{name}}")), unit="percentunit", minimum=0, maximum=1, steps=NEAR_LIMIT,
+            empty="No GPU",
+        ),
+        _share("GPU memory", "GPU memory used of all there is.", "model_server_gpu_memory_utilization_ratio", GPU),
+        _amounts(
+            "GPU memory in bytes", "GPU memory used by all, by the server itself, and all there is.", "bytes", GPU,
+            used="model_server_gpu_memory_used_bytes", by_the_server="model_server_gpu_process_memory_bytes",
+            limit="model_server_gpu_memory_limit_bytes",
+        ),
+    ]  # fmt: skip

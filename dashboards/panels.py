@@ -15,7 +15,8 @@ DATA_SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 PLUGIN_VERSION = "11.6.0"
 """On every panel: from one without it Grafana 11.1 and later take an XY chart for an old one, and spoil it."""
 
-Reduce = Literal["lastNotNull", "max", "min"]
+ONE_PER_NAME = "palette-classic-by-name"
+"""The colours of lines hang on their names, and not on their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ def _target(index: int, expr: str, **words: object) -> Json:
 
 
 def _panel(
-    kind: str, title: str, description: str, queries: Sequence[Query], size: tuple[int, int], look: Look,
-    colours: str, options: Json, custom: Json | None = None, transformations: Sequence[Json] = (),
+    kind: str, title: str, description: str, queries: Sequence[Query], *, size: tuple[int, int], look: Look,
+    options: Json, colours: str = "thresholds", custom: Json | None = None, transformations: Sequence[Json] = (),
 ) -> Json:  # fmt: skip
     width, height = size
     return {
@@ -96,7 +97,7 @@ def stat(
         "textMode": "auto",
         "wideLayout": True,
     }
-    return _panel("stat", title, description, queries, size, look, "thresholds", options)
+    return _panel("stat", title, description, queries, size=size, look=look, options=options)
 
 
 # --- over time -----------------------------------------------------------------------------------
@@ -108,7 +109,6 @@ def timeseries(
 ) -> Json:  # fmt: skip
     """Lines over time with their last, least and largest value below them."""
     custom = {
-        "axisSoftMin": 0,
         "drawStyle": "line",
         "fillOpacity": 40 if stacked else 8,
         "lineInterpolation": "linear",
@@ -117,15 +117,16 @@ def timeseries(
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
     }
-    if look.get("unit") == "percentunit" or "minimum" in look:
-        del custom["axisSoftMin"]
     options = {
         "legend": {
             "displayMode": "table", "placement": "bottom", "showLegend": True, "calcs": ["lastNotNull", "min", "max"]
         },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }  # fmt: skip
-    return _panel("timeseries", title, description, queries, size, look, "palette-classic-by-name", options, custom)
+    return _panel(
+        "timeseries", title, description, queries, size=size, look=look, colours=ONE_PER_NAME,
+        options=options, custom=custom,
+    )
 
 
 def timeline(
@@ -141,7 +142,10 @@ def timeline(
         "tooltip": {"mode": "single", "sort": "none"},
     }
     custom = {"fillOpacity": 75, "lineWidth": 0}
-    return _panel("state-timeline", title, description, queries, size, look, "thresholds", options, custom)
+    return _panel(
+        "state-timeline", title, description, queries, size=size, look=look, options=options,
+        custom=custom,
+    )
 
 
 def heatmap(title: str, description: str, buckets: str, unit: str, size: tuple[int, int] = (8, 8)) -> Json:
@@ -161,11 +165,20 @@ def heatmap(title: str, description: str, buckets: str, unit: str, size: tuple[i
         "tooltip": {"mode": "single", "showColorScale": True, "yHistogram": False},
         "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit},
     }  # fmt: skip
-    panel = _panel("heatmap", title, description, [], size, {"unit": "cps"}, "thresholds", options)
+    panel = _panel("heatmap", title, description, [], size=size, look={"unit": "cps"}, options=options)
     return panel | {"targets": [query]}
 
 
 # --- tables and bars -----------------------------------------------------------------------------
+
+
+def _step(transformation: str, **options: object) -> Json:
+    return {"id": transformation, "options": options}
+
+
+def _grouped(rows: str, columns: str) -> Json:
+    """One label's values as rows, another's as columns; in the corner stands the heading `rows\\columns`."""
+    return _step("groupingToMatrix", rowField=rows, columnField=columns, valueField="Value", emptyValue="zero")
 
 
 def table(
@@ -194,17 +207,16 @@ def table(
     }
     custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False}
     return _panel(
-        "table", title, description, [Rows(one.expr) for one in columns], size, look, "thresholds", options, custom,
-        [{"id": "merge", "options": {}}, {"id": "organize", "options": organise}],
+        "table", title, description, [Rows(one.expr) for one in columns], size=size, look=look, options=options,
+        custom=custom, transformations=[_step("merge"), _step("organize", **organise)],
     )  # fmt: skip
 
 
 def matrix(
-    title: str, description: str, query: Rows, rows: str, columns: str, size: tuple[int, int] = (8, 9),
+    title: str, description: str, query: Rows, *, rows: str, columns: str, size: tuple[int, int] = (8, 9),
     **look: Unpack[Look],
 ) -> Json:  # fmt: skip
     """A table of one label's values by another's, the larger the darker."""
-    grouping = {"rowField": rows, "columnField": columns, "valueField": "Value", "emptyValue": "zero"}
     options = {
         "cellHeight": "sm",
         "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
@@ -212,17 +224,16 @@ def matrix(
     }
     custom = {"align": "auto", "cellOptions": {"type": "color-background", "mode": "gradient"}, "inspect": False}
     return _panel(
-        "table", title, description, [query], size, look, "continuous-blues", options, custom,
-        [{"id": "groupingToMatrix", "options": grouping}],
+        "table", title, description, [query], size=size, look=look, colours="continuous-blues", options=options,
+        custom=custom, transformations=[_grouped(rows, columns)],
     )  # fmt: skip
 
 
 def bars(
-    title: str, description: str, query: Rows, by: str, columns: str, heading: str,
+    title: str, description: str, query: Rows, *, by: str, columns: str, heading: str,
     size: tuple[int, int] = (8, 9), **look: Unpack[Look],
 ) -> Json:  # fmt: skip
     """Stacked bars: one for each value of the label *by*, shown under *heading*, in parts by the label *columns*."""
-    grouping = {"rowField": by, "columnField": columns, "valueField": "Value", "emptyValue": "zero"}
     options = {
         "barRadius": 0,
         "barWidth": 0.8,
@@ -239,10 +250,9 @@ def bars(
     }
     custom = {"fillOpacity": 80, "gradientMode": "none", "lineWidth": 1}
     return _panel(
-        "barchart", title, description, [query], size, look, "palette-classic-by-name", options, custom,
-        [
-            {"id": "groupingToMatrix", "options": grouping},
-            {"id": "organize", "options": {"renameByName": {rf"{by}\{columns}": heading}}},
+        "barchart", title, description, [query], size=size, look=look, options=options, colours=ONE_PER_NAME,
+        custom=custom, transformations=[
+            _grouped(by, columns), _step("organize", renameByName={rf"{by}\{columns}": heading})
         ],
     )  # fmt: skip
 

@@ -18,13 +18,8 @@ from exporter import catalogue
 RULES = Path(__file__).resolve().parents[1] / "alert_rules"
 RATE_WINDOW = "$__rate_interval"
 HISTOGRAM = ("_bucket", "_count", "_sum")
-LABELS_OF_PROMETHEUS = {
-    "up": (),
-    "scrape_duration_seconds": (),
-    "ALERTS": ("alertname", "alertstate", "category", "severity", "model", "target", "measure"),
-    "ALERTS_FOR_STATE": ("alertname", "category", "severity", "model", "target", "measure"),
-}
-"""Labels of the series that Prometheus makes itself; all but alerts always carry job and instance."""
+OF_EVERY_SCRAPE = ("up", "scrape_duration_seconds")
+"""Series that Prometheus makes itself for each target."""
 LABELS_BY_LEVEL = {
     "model": ("job", "model"),
     "model_version": ("job", "model", "version"),
@@ -43,7 +38,7 @@ class UnknownName(LookupError):
 @cache
 def labels_of_metrics() -> Mapping[str, tuple[str, ...]]:
     """Labels of every sample name that the exporter can expose, `job` and `instance` of the scrape included."""
-    labels = {name: ("job", "instance", *own) for name, own in LABELS_OF_PROMETHEUS.items()}
+    labels: dict[str, tuple[str, ...]] = dict.fromkeys(OF_EVERY_SCRAPE, ("job", "instance"))
     for spec in catalogue.specs():
         for suffix in HISTOGRAM if spec.type == "histogram" else ("",):
             le = ("le",) if suffix == "_bucket" else ()
@@ -54,7 +49,8 @@ def labels_of_metrics() -> Mapping[str, tuple[str, ...]]:
 @cache
 def records() -> frozenset[str]:
     """Every name that a recording rule of the bundle writes."""
-    texts = (path.read_text(encoding="utf-8") for path in sorted(RULES.glob("**/*.yml")))
+    files = [RULES / "recording.yml", *sorted((RULES / "servers").glob("*.yml"))]
+    texts = (path.read_text(encoding="utf-8") for path in files)
     return frozenset(name for text in texts for name in re.findall(r"\brecord: *(\S+)", text))
 
 
@@ -107,6 +103,11 @@ class Selector:
         if name not in records():
             raise UnknownName(f"no rule below {RULES.name}/ records {name}")
         return LABELS_BY_LEVEL[name.partition(":")[0]]
+
+
+many_models = Selector({"job": 'job=~"$job"', "model": 'model=~"$model"'})
+one_model = Selector({"job": 'job=~"$job"', "model": 'model="$model"', "target": 'target=~"$target"'})
+exporters = Selector({"job": 'job=~"$job"', "instance": 'instance=~"$instance"'})
 
 
 def ratio(upper: str, lower: str) -> str:

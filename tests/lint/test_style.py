@@ -15,6 +15,7 @@ from tests.running import ROOT
 
 FILE_LINES, MOST_FILE_LINES, SHARE_OF_SHORT_FILES = 300, 400, 0.85
 FUNCTION_LINES = 40
+PACKAGES = ("exporter", "dashboards")
 
 
 def run(*words):
@@ -26,16 +27,17 @@ def run(*words):
 
 
 def modules():
-    return {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "exporter").rglob("*.py"))}
+    paths = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return {str(path.relative_to(ROOT)): path.read_text() for path in paths}
 
 
 def test_ruff():
     """Every rule holds that pyproject.toml does not switch off with a reason."""
-    run(sys.executable, "-m", "ruff", "check", "--quiet", "--output-format=concise", "exporter", "tests")
+    run(sys.executable, "-m", "ruff", "check", "--quiet", "--output-format=concise", *PACKAGES, "tests")
 
 
 def test_mypy():
-    """The package is typed, strictly."""
+    """The packages are typed, strictly."""
     run(sys.executable, "-m", "mypy", "--no-error-summary")
 
 
