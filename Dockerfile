@@ -1,11 +1,12 @@
-# The exporter alone, without sources and tests: build with `docker build -t model-exporter .`
+# The exporter alone, without tests: `docker build -t model-exporter .`
 # BASE is an argument so that a mirror or an own base can stand in; it needs Python 3.11 or later.
 ARG BASE=python:3.13-slim
 FROM ${BASE} AS build
-COPY pyproject.toml README.md LICENSE /src/
-COPY exporter /src/exporter
+# What pip installs: this tree, or, in a bundle, a release. A wheel that lies beside this file comes first.
+ARG PACKAGE=/src[all]
+COPY . /src/
 RUN python3 -m venv /opt/model-exporter \
-    && /opt/model-exporter/bin/pip install --no-cache-dir '/src[all]'
+    && /opt/model-exporter/bin/pip install --no-cache-dir --find-links /src "${PACKAGE}"
 
 FROM ${BASE}
 COPY --from=build /opt/model-exporter /opt/model-exporter

@@ -28,6 +28,7 @@ examples:
   model-exporter check model-exporter.yml --read 1000  try a config on real rows, keep nothing
   model-exporter --config.file model-exporter.yml      run it
   model-exporter run --restart -- ./serve --port 80    run the model server, too, and count its crashes
+  model-exporter bundle monitoring                     write dashboards, rules and a compose file to monitoring/
 
 exit codes:
   0  done, or stopped by SIGTERM or SIGINT; `run`: that of the command if it ended by itself
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     _run_command(commands)
     _check_command(commands)
     _demo_command(commands)
+    _bundle_command(commands)
     metrics = commands.add_parser("metrics", help="print the catalogue of all metrics")
     metrics.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="default %(default)s")
     metrics.set_defaults(command=_metrics)
@@ -147,6 +149,26 @@ def _demo_command(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--web.listen-address", dest="address", metavar="ADDRESS", default="127.0.0.1:9884", help="default %(default)s"
     )
     demo.set_defaults(command=_demo)
+
+
+def _bundle_command(commands: argparse._SubParsersAction[_Parser]) -> None:
+    bundle = commands.add_parser(
+        "bundle",
+        help="write dashboards, rules, notifications and a compose file into a folder",
+        description="Writes into DIR what belongs beside the exporter: Grafana dashboards, Prometheus rules and "
+        "scrape config, Alertmanager routing, and a compose file with all of it. Run it again after an upgrade, or a "
+        "change of your receivers: files that you have changed are kept, and the new ones put beside as FILE.new.",
+    )
+    bundle.add_argument("folder", type=Path, metavar="DIR", help="made if it is missing")
+    bundle.add_argument(
+        "--format",
+        dest="kind",
+        choices=["compose", "kubernetes"],
+        default="compose",
+        help="compose: files as the programs read them; kubernetes: objects of the Prometheus operator, config maps "
+        "for Grafana's sidecar, and examples; default %(default)s",
+    )
+    bundle.set_defaults(command=_bundle)
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:
@@ -258,6 +280,13 @@ def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         return App(options).run()
 
     return demo.run(options.folder, options.address, serve)
+
+
+def _bundle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    del parser
+    from exporter import bundle
+
+    return bundle.run(options.folder, options.kind, sys.stdout)
 
 
 def _metrics(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

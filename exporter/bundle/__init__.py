@@ -1,1 +1,88 @@
-"""The files that are shipped beside the exporter: dashboards, rules, notifications."""
+"""The files that are shipped beside the exporter, out of the installed package into a folder of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Literal, TextIO
+
+from exporter import __version__
+from exporter.bundle import shipped
+from exporter.bundle.placing import Placed, place
+
+Kind = Literal["compose", "kubernetes"]
+
+_ALERTMANAGER = "alert_rules/alertmanager.yml"
+_OWN = ("alert_rules/receivers.yml", "alert_rules/overrides.yml")  # later ones win
+_SOURCE, _RELEASE = "ARG PACKAGE=/src[all]\n", f"ARG PACKAGE=prometheus-model-exporter[all]=={__version__}\n"
+_DOCKERIGNORE = "*\n!*.whl\n!Dockerfile\n"  # a build wants at least one file to copy
+
+_NEXT = {
+    "compose": """
+Next: `docker compose up --build` in that folder shows a demo model in Grafana on http://127.0.0.1:3000/.
+Yours are alert_rules/receivers.yml and overrides.yml (run this again after a change), alert_rules/own/*.yml and
+deploy/prometheus/targets/*.yml. The image is built from the package index, or from a wheel in that folder.
+""",
+    "kubernetes": """
+Next: `kubectl apply --server-side -k FOLDER` brings rules, dashboards, monitors and the Alertmanager's secret; put
+what you want otherwise (namespace, labels, images) into a kustomization of your own that names this folder.
+Yours are receivers.yml and overrides.yml: run this again after a change. examples/ shows a sidecar and a central
+exporter, servers/ has the rules of model servers: apply what you run.
+""",
+}
+
+
+def run(folder: Path, kind: Kind, out: TextIO) -> int:
+    """Write the bundle and say on *out* what became of each file that is not as it was; returns the exit code."""
+    placed = write(folder, kind)
+    out.writelines(f"{line}\n" for line in _told(placed))
+    there = sum(map(len, (placed.written, placed.updated, placed.unchanged, placed.kept, placed.news, placed.yours)))
+    out.write(f"{folder}: {there} files of version {__version__}, {len(placed.unchanged)} of them unchanged.\n")
+    if placed.news:
+        out.write(
+            "\nShipped files that you have changed were kept. The shipped ones lie beside them as FILE.new, which\n"
+            "nothing reads: take over what you want and remove it, or `mv FILE.new FILE`.\n"
+        )
+    out.write(_NEXT[kind])
+    return 0
+
+
+def write(folder: Path, kind: Kind) -> Placed:
+    """Write the bundle into *folder*; see `placing.place` for what happens to files that are there.
+
+    Raises ExporterError if the folder cannot be used or this installation lacks the files, and ConfigError if the
+    user's receivers or overrides are wrong; then nothing is written.
+    """
+    texts = shipped.texts()
+    own = {path if kind == "compose" else PurePosixPath(path).name: texts.pop(path) for path in _OWN if path in texts}
+    texts[_ALERTMANAGER] = _assembled(texts[_ALERTMANAGER], folder, own)
+    if kind == "compose":
+        return place(folder, kind, dict(_compose(texts)), own)
+    from exporter.bundle import kubernetes  # noqa: PLC0415 - YAML is not needed for the other
+
+    return place(folder, kind, kubernetes.manifests(texts), own)
+
+
+def _assembled(text: str, folder: Path, own: Mapping[str, str]) -> str:
+    """The shipped configuration of Alertmanager with the user's receivers and overrides in it."""
+    del folder, own
+    return text
+
+
+def _compose(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    yield ".dockerignore", _DOCKERIGNORE
+    for path, text in texts.items():
+        if path == "Dockerfile":
+            yield path, text.replace(_SOURCE, _RELEASE)
+        elif not path.startswith("deploy/kubernetes/"):
+            yield path, text
+
+
+def _told(placed: Placed) -> Iterator[str]:
+    yield from (f"written   {path}" for path in placed.written)
+    yield from (f"updated   {path}" for path in placed.updated)
+    yield from (f"removed   {path}: it is shipped no longer" for path in placed.removed)
+    yield from (f"yours     {path}" for path in placed.yours)
+    yield from (f"kept      {path}: you have changed it, and nothing is new" for path in placed.kept)
+    yield from (f"kept      {path}: you have changed it; the shipped one is {path}.new" for path in placed.news)
+    yield from (f"obsolete  {path}: shipped no longer, but kept, as you have changed it" for path in placed.obsolete)
