@@ -7,13 +7,14 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, TextIO
 
 from exporter import __version__
-from exporter.bundle import shipped
+from exporter.bundle import kubernetes, notifications, shipped
 from exporter.bundle.placing import Placed, place
+from exporter.errors import ExporterError
 
 Kind = Literal["compose", "kubernetes"]
 
-_ALERTMANAGER = "alert_rules/alertmanager.yml"
-_OWN = ("alert_rules/receivers.yml", "alert_rules/overrides.yml")  # later ones win
+_ALERTMANAGER = f"alert_rules/{notifications.SHIPPED}"
+_OWN = tuple(f"alert_rules/{name}" for name in (notifications.RECEIVERS, notifications.OVERRIDES))  # later ones win
 _SOURCE, _RELEASE = "ARG PACKAGE=/src[all]\n", f"ARG PACKAGE=prometheus-model-exporter[all]=={__version__}\n"
 _DOCKERIGNORE = "*\n!*.whl\n!Dockerfile\n"  # a build wants at least one file to copy
 
@@ -54,19 +55,21 @@ def write(folder: Path, kind: Kind) -> Placed:
     user's receivers or overrides are wrong; then nothing is written.
     """
     texts = shipped.texts()
-    own = {path if kind == "compose" else PurePosixPath(path).name: texts.pop(path) for path in _OWN if path in texts}
+    own = {path if kind == "compose" else PurePosixPath(path).name: texts.pop(path) for path in _OWN}
     texts[_ALERTMANAGER] = _assembled(texts[_ALERTMANAGER], folder, own)
     if kind == "compose":
         return place(folder, kind, dict(_compose(texts)), own)
-    from exporter.bundle import kubernetes  # noqa: PLC0415 - YAML is not needed for the other
-
     return place(folder, kind, kubernetes.manifests(texts), own)
 
 
 def _assembled(text: str, folder: Path, own: Mapping[str, str]) -> str:
-    """The shipped configuration of Alertmanager with the user's receivers and overrides in it."""
-    del folder, own
-    return text
+    """The shipped configuration of Alertmanager with the user's receivers and overrides in it, if there are any."""
+    there = [path for path in own if (folder / path).exists()]
+    try:
+        said = {path: (folder / path).read_text(encoding="utf-8") for path in there}
+    except (OSError, ValueError) as error:
+        raise ExporterError(f"cannot read your own files in {folder}: {error}") from error
+    return notifications.assemble(text, said)
 
 
 def _compose(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:

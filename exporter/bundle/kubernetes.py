@@ -64,10 +64,10 @@ def _dashboard(path: str, text: str) -> dict[str, Any]:
 
 def _alertmanager_secret(texts: Mapping[str, str]) -> dict[str, Any]:
     """A secret for `configSecret` of an Alertmanager; its templates lie beside its configuration."""
-    config = yaml.safe_load(texts["alert_rules/alertmanager.yml"])
-    config["templates"] = [f"{_SECRET_MOUNT}*.tmpl"]
+    # As text: PyYAML would read an unquoted 18:00 as the number 1080.
+    config = texts["alert_rules/alertmanager.yml"].replace("templates/*.tmpl", f"{_SECRET_MOUNT}*.tmpl")
     templates = {PurePosixPath(path).name: text for path, text in texts.items() if path.startswith(_TEMPLATES)}
-    data = {"alertmanager.yaml": _dump(config), **templates}
+    data = {"alertmanager.yaml": config, **templates}
     return _object("v1", "Secret", "alertmanager", stringData=data)
 
 

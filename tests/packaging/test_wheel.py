@@ -19,6 +19,9 @@ from tests.bentoml import CONFIG, DATA, assert_expected
 from tests.running import ROOT, Exporter
 
 HEAVY = {"sklearn", "scipy", "pandas", "pyarrow", "sqlalchemy", "psycopg", "requests", "tenacity", "exporter.demo"}
+SHIPPED_FOLDERS, SHIPPED_FILES = ("alert_rules", "dashboards", "deploy"), ("Dockerfile", "docker-compose.yml")
+UNSHIPPED = re.compile(r"alert_rules/tests/|dashboards/.*\.py$")
+"""What lies in the shipped folders for the making and testing of what is shipped."""
 
 
 def run(*words, **options):
@@ -34,9 +37,10 @@ def wheel(tmp_path_factory):
     """The wheel of this tree, built from a copy so that nothing is left in the tree."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    for name in ("exporter", "tests"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "data"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("exporter", "tests", *SHIPPED_FOLDERS):
+        ignored = shutil.ignore_patterns("__pycache__", "data")
+        shutil.copytree(ROOT / name, source / name, ignore=ignored, symlinks=True)
+    for name in ("pyproject.toml", "README.md", "LICENSE", *SHIPPED_FILES):
         shutil.copy(ROOT / name, source)
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source)
     (built,) = folder.glob("*.whl")
@@ -54,7 +58,7 @@ def installed(wheel, tmp_path_factory):
 
 
 def test_what_the_wheel_holds(wheel):
-    """Every module of the package, its types and its style sheet; no tests, and nothing of another name."""
+    """Every module of the package, its types, its style sheet and the files of the bundle; no tests, no other name."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (about,) = (name for name in names if name.endswith(".dist-info/METADATA"))
@@ -64,6 +68,10 @@ def test_what_the_wheel_holds(wheel):
     assert {Path(name).parts[0] for name in names} == {"exporter", Path(about).parts[0]}
     held = {str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.py")}
     assert held | {"exporter/py.typed", "exporter/web/page.css"} <= names
+    links = "exporter/bundle/shipped/"
+    tracked = run("git", "ls-files", *SHIPPED_FOLDERS, *SHIPPED_FILES, cwd=ROOT).splitlines()
+    shipped = {links + name for name in tracked if not UNSHIPPED.search(name)}
+    assert {name for name in names if name.startswith(links)} == shipped
     assert not [name for name in names if "test" in name.lower()]
     assert [name for name in names if name.endswith("LICENSE")]
     assert "License-Expression: Apache-2.0" in text
@@ -80,6 +88,19 @@ def test_the_commands_run(installed, tmp_path):
     (tmp_path / "model-exporter.yml").write_text(CONFIG)
     assert "model-exporter.yml is valid: 1 model." in run(command, "check", cwd=tmp_path)
     assert '"models"' in run(command, "check", "--schema")
+
+
+@pytest.mark.parametrize("kind", ["compose", "kubernetes"])
+def test_the_bundle_is_the_same_from_everywhere(installed, tmp_path, kind):
+    """The wheel writes what the tree does, byte for byte; an editable installation is the tree."""
+    run(installed / "model-exporter", "bundle", tmp_path / "wheel", "--format", kind)
+    run(sys.executable, "-m", "exporter", "bundle", tmp_path / "tree", "--format", kind, cwd=ROOT)
+    written = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "wheel", tmp_path / "tree")
+    ]
+    assert written[0] == written[1]
+    assert len(written[0]) > 15
 
 
 TELLING = """
