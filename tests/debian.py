@@ -30,7 +30,7 @@ def debian_program(package: str, program: str) -> Path | None:
 
 
 def _program(package: str, program: str) -> Path | None:
-    found = shutil.which(program)
+    found = shutil.which(program) or shutil.which(program, path="/usr/lib/systemd")
     if found:
         return Path(found)
     versions = list(Path(f"/usr/lib/{package}").glob(f"*/bin/{program}"))

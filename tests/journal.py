@@ -26,17 +26,19 @@ if said.exists():
     sys.exit(said.read_text())
 moment = here / "now"
 now = float(moment.read_text()) if moment.exists() else time.time()
-after, found = options.get("after-cursor"), []
+begin, after, found = options.get("cursor"), options.get("after-cursor"), []
 for line in (here / "journal").read_text().splitlines():
     record = json.loads(line)
     if int(record["__REALTIME_TIMESTAMP"]) / 1e6 <= now:
         found.append(record)
-if after is not None:
+place = begin or after
+if place is not None:
     cursors = [record["__CURSOR"] for record in found]
-    if after not in cursors:
+    if place not in cursors:
         sys.exit("Failed to seek to cursor: Invalid argument")
-    found = found[cursors.index(after) + 1 :]
+    found = found[cursors.index(place) :]
 found = [one for one in found if all(one.get(field) in values for field, values in wanted.items())]
+found = found[1:] if after else found  # as systemd 252 does, whichever record that is
 fields = set(options["output-fields"].split(","))
 for record in found[-int(options.get("lines", "0")) :]:
     print(json.dumps({key: value for key, value in record.items() if key in fields or key.startswith("__")}))

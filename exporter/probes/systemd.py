@@ -148,9 +148,13 @@ class Systemd:
         return found[-1].cursor if found else None
 
     def _written(self, unit: str, position: str, deadline: Deadline) -> list[Record] | None:
-        """What the service manager wrote of *unit* behind *position*; None if it may not be read, or is lost."""
+        """What the service manager wrote of *unit* behind *position*; None if it may not be read, or is lost.
+
+        `--after-cursor` leaves out one record that matches, even where that at *position* does not.
+        """
         matches = ["_PID=1", f"UNIT={unit}", *(f"MESSAGE_ID={message}" for message in MESSAGES)]
-        return self._read([f"--after-cursor={position}", f"--output-fields={','.join(FIELDS)}", *matches], deadline)
+        found = self._read([f"--cursor={position}", f"--output-fields={','.join(FIELDS)}", *matches], deadline)
+        return None if found is None else [record for record in found if record.cursor != position]
 
     def _read(self, words: list[str], deadline: Deadline) -> list[Record] | None:
         done = _run([self._config.journalctl, "--output=json", "--no-pager", *words], deadline)

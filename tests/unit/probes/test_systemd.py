@@ -1,6 +1,7 @@
 """Ends of a unit, by programs that replay what a real systemd wrote and said."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,55 @@ def test_first_look_imports_nothing_old(tmp_path):
     watch = Watch(tmp_path, RECORDED, END)
     assert watch.look().endings == ()
     assert watch.look(END + 60).endings == ()
+
+
+@pytest.mark.parametrize("later", [3.0, END - BEGIN])
+def test_first_record_behind_one_of_another_kind(tmp_path, later):
+    """Where the first look finds something that tells of no end, the end right behind it is not passed over."""
+    other = {**RECORDED[4], "__CURSOR": "other", "__REALTIME_TIMESTAMP": f"{(BEGIN + 0.5) * 1e6:.0f}"}
+    watch = Watch(tmp_path, [RECORDED[0], other, *RECORDED[1:]], BEGIN + 0.6)
+    assert watch.look().endings == ()
+    watch.look(BEGIN + later)
+    assert watch.found[0].reason == "killed"
+
+
+class RealJournal(Watch):
+    """A journal that is read by the real journalctl, and holds the records up to the moment of a look."""
+
+    def __init__(self, folder, records, now, unit, debian):
+        self.remote = debian("systemd-journal-remote", "systemd-journal-remote")
+        self.waiting, self.place = records, folder / "real/system.journal"
+        self.place.parent.mkdir()
+        super().__init__(folder, [], now, unit)
+        journalctl = debian("systemd", "journalctl")
+        (folder / "journalctl").write_text(f'#!/bin/sh\nexec {journalctl} --directory={self.place.parent} "$@"\n')
+
+    def look(self, now=None):
+        moment = self.hands.wall if now is None else now
+        new = [one for one in self.waiting if int(one["__REALTIME_TIMESTAMP"]) / 1e6 <= moment]
+        self.waiting = self.waiting[len(new) :]
+        if new:
+            exported = "".join("".join(f"{key}={value}\n" for key, value in one.items()) + "\n" for one in new)
+            command = [self.remote, f"--output={self.place}", "-"]
+            subprocess.run(command, input=exported, text=True, check=True, capture_output=True)
+        return super().look(now)
+
+
+@pytest.mark.parametrize(("unit", "ends"), [("model.service", MODEL), ("always.service", ALWAYS)])
+@pytest.mark.parametrize("gap", [4.0, 100.0])
+def test_real_journal(tmp_path, debian, unit, ends, gap):
+    """A real journal, whose newest record tells nothing of the unit at first, gives the same ends to each exporter."""
+    other = {**RECORDED[-1], "UNIT": "other.service", "__REALTIME_TIMESTAMP": f"{(BEGIN + 0.5) * 1e6:.0f}"}
+    now = BEGIN + 0.6
+    watch = RealJournal(tmp_path, [RECORDED[0], other, *RECORDED[1:]], now, unit, debian)
+    watch.show(unit=unit)
+    watch.look()
+    while now < END:
+        now += gap
+        watch.restart()
+        watch.look(now)
+    watch.look(now + 5)
+    assert kinds(watch.found) == ends
 
 
 def exited(number, at, status, code="killed", command="ExecStart"):
