@@ -15,12 +15,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests import stack as stacks
-from tests.debian import require_debian
+from tests.debian import debian_program
+
+
+def debian(package: str, program: str) -> Path:
+    return debian_program(package, program) or sys.exit(f"{program} is missing: install Debian's {package}")
 
 
 def main() -> None:
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, stacks.standing(Path(folder), require_debian) as stack:
+    with tempfile.TemporaryDirectory() as folder, stacks.standing(Path(folder), debian) as stack:
         print(f"{time.monotonic() - began:5.0f} s  all targets up")
         health: Counter[str] = Counter(unknown=1)
         while health["unknown"] and time.monotonic() - began < 600:

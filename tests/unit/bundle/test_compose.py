@@ -171,3 +171,27 @@ def test_dashboards_name_no_data_source():
         assert variable["query"] == "prometheus"
         uids = set(re.findall(r'"datasource": \{[^}]*"uid": "([^"]+)"', text))
         assert uids <= {f"${{{variable['name']}}}", "-- Grafana --", "grafana"}, name
+
+
+BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/deployment.md").read_text(), re.DOTALL)
+
+
+OVERRIDES = [text for text in BLOCKS if text.startswith("services:")]
+
+
+@pytest.mark.parametrize("text", OVERRIDES, ids=lambda text: text.split()[1])
+def test_overrides_of_the_documentation(text):
+    """What the documentation puts beside the compose file is of the specification, for services that there are."""
+    override = yaml.safe_load(text)
+    assert schema_faults(override) == []
+    for name, service in override["services"].items():
+        assert name in SERVICES
+        assert set(service.get("secrets", [])) <= set(override.get("secrets", {}))
+
+
+def test_documentation_names_the_images():
+    """The table of the stack has the images and ports of the compose file."""
+    text = (ROOT / "docs/deployment.md").read_text()
+    for service in SERVICES.values():
+        assert f"`{service.get('image', 'Dockerfile')}`" in text
+        assert f"| {service['ports'][0].split(':')[1]} |" in text
