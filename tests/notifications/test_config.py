@@ -11,6 +11,7 @@ import yaml
 
 from exporter.bundle.notifications import OVERRIDES, RECEIVERS, assemble
 from tests.alerting import EXAMPLES, RULES, SHIPPED
+from tests.hurried import milliseconds
 
 MODELS = ("quality", "slo", "labels", "traffic")
 OPERATIONS = ("availability", "resources", "meta")
@@ -56,11 +57,6 @@ def routes(route):
     yield route
     for child in route.get("routes", ()):
         yield from routes(child)
-
-
-def seconds(duration):
-    number, unit = re.fullmatch(r"(\d+)(s|m|h)", duration).groups()
-    return int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
 
 
 def test_it_is_accepted_as_it_is(amtool):
@@ -136,7 +132,7 @@ def test_every_route_repeats_no_sooner_than_its_group_is_looked_at():
     """Alertmanager takes a shorter `repeat_interval`, but looks only every `group_interval`."""
     for route in routes(CONFIG["route"]):
         whole = {**CONFIG["route"], **route}
-        assert seconds(whole["repeat_interval"]) >= seconds(whole["group_interval"])
+        assert milliseconds(whole["repeat_interval"]) >= milliseconds(whole["group_interval"])
 
 
 def test_only_info_waits_for_the_morning():
