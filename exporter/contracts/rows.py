@@ -39,7 +39,7 @@ class Categorical:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One refused row: why, and where a person finds it (file and byte offset, table and cursor, URL)."""
+    """One refused row: why, and where a person finds it (`x.jsonl, byte 1234`, table and cursor, URL)."""
 
     reason: str
     place: str

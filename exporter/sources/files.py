@@ -251,7 +251,7 @@ class Files:
             step = self._finish(step, reader, deadline)
         if step.too_long:
             detail = f"longer than line_bytes ({self._config.line_bytes})"
-            gathered.refused.add("line_too_long", f"{found.path}:{step.offset}", detail)
+            gathered.refused.add("line_too_long", f"{found.path}, byte {step.offset}", detail)
         if step.block:
             gathered.add(found.path, step, reader.header)
         gathered.advanced |= step.too_long or step.entry.offset > entry.offset

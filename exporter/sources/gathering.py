@@ -46,7 +46,7 @@ class Gathered:
         """The file and its byte offset at position *at* of the joined blocks."""
         piece = bisect.bisect_right(self.starts, at) - 1
         path, offset = self.origins[piece]
-        return f"{path}:{offset + at - self.starts[piece]}"
+        return f"{path}, byte {offset + at - self.starts[piece]}"
 
     def records(self) -> Records | None:
         """What was gathered, decoded; None if there is neither a record nor a refused one."""

@@ -47,7 +47,7 @@ def test_nan_inf_null_and_strings_as_scores(tmp_path, score):
     assert found.score.tolist() == [0.9, 0.9]
     ((reason, count),) = found.refused.counts.items()
     assert (reason in {"bad_score", "missing_prediction"}, count) == (True, 1)
-    assert f"{tmp_path}/predictions.jsonl:{len(good) + 1}" == found.refused.examples[0].place
+    assert f"{tmp_path}/predictions.jsonl, byte {len(good) + 1}" == found.refused.examples[0].place
 
 
 def test_label_value_of_one_megabyte(tmp_path):

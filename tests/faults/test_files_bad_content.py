@@ -88,7 +88,7 @@ def test_bad_utf8_nul_bom_crlf(log, reads, lines):
     labels = reads(log)
     assert labels.drain() == ["1", "2", "3"]
     assert labels.refused == {"bad_utf8": 1, "bad_json": 1, "not_an_object": 1}
-    assert labels.places == [f"{log}:{content.index(start)}" for start in (bad, nul, b"[]")]
+    assert labels.places == [f"{log}, byte {content.index(start)}" for start in (bad, nul, b"[]")]
     append(log, good[3])
     assert labels.drain() == ["4"]
 
@@ -111,7 +111,7 @@ def test_line_longer_than_allowed(log, reads, lines):
     labels = reads(log, line_bytes=200_000, block_bytes=8192)
     assert labels.drain() == ["1", "3"]
     assert labels.refused == {"line_too_long": 1}
-    assert labels.places == [f"{log}:{len(lines(1))}"]
+    assert labels.places == [f"{log}, byte {len(lines(1))}"]
     append(log, long[:250_000])
     assert labels.drain() == []
     labels.restart()

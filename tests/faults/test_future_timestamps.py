@@ -25,5 +25,5 @@ def test_future_timestamps(monkeypatch, tmp_path, caplog):
             assert values.one("model_exporter_source_rows_rejected_total", **refused) == 1
         assert values.one("model_joins_total", result="expired") == 0
         places = [record.place for record in caplog.records if record.message == "row refused"]
-        assert any("m-predictions.jsonl:" in place for place in places)
-        assert any("m-labels.jsonl:" in place for place in places)
+        assert any("m-predictions.jsonl, byte " in place for place in places)
+        assert any("m-labels.jsonl, byte " in place for place in places)

@@ -41,7 +41,7 @@ class NumPy:
         self._kept = (version, arrays) if more else None
         count = max(0, min(limit, total - start))
         columns = {path: _column(arrays.get(path), start, count) for path in self._paths}
-        return Records(columns, count, lambda row: f"{name}:row {start + row + 1}"), more
+        return Records(columns, count, lambda row: f"{name}, row {start + row + 1}"), more
 
     def _arrays(self, file: IO[bytes], name: str) -> dict[str, NDArray[Any]]:
         """Wanted columns by name, and, so that records can be counted, some column if none is wanted."""

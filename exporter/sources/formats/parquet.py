@@ -43,7 +43,7 @@ class Parquet:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise SourceDataError(f"{name}: not a whole Parquet file: {_first_line(error)}") from error
         count = len(table)
-        return Records(columns, count, lambda row: f"{name}:row {start + row + 1}"), more
+        return Records(columns, count, lambda row: f"{name}, row {start + row + 1}"), more
 
     def _table(self, parquet: Any, version: Any, start: int, limit: int) -> tuple[Any, bool]:
         """The records from *start* on, within one row group, and whether more follow."""

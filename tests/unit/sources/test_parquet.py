@@ -98,7 +98,7 @@ def test_a_list_column_sliced_in_parts():
     records = read(table, "p", "t", start=4, limit=3)
     assert records.columns["p"].tolist() == [[4.0, 1.0], [5.0, 1.0], [6.0, 1.0]]
     assert column(records, "t") == ["r4", "r5", "r6"]
-    assert records.place(0) == "file.parquet:row 5"
+    assert records.place(0) == "file.parquet, row 5"
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
