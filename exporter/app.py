@@ -19,7 +19,7 @@ from exporter import __version__, plugins
 from exporter.config.masked import masked
 from exporter.config.schema import Config, ModelConfig, Stream, load
 from exporter.contracts import Clock, Cursor, ModelStatus, Snapshot, Source, Status
-from exporter.errors import ConfigError, ExporterError, StateError
+from exporter.errors import ConfigError, ExporterError, StateDamaged, StateError
 from exporter.pipeline import Pipeline, report, servers
 from exporter.scheduler import Feed, Key, Scheduler, Watcher
 from exporter.sources.mapping import Mapper
@@ -99,12 +99,9 @@ class App:
         self._dropped: dict[str, int] = {}
         self.state = State(options.state)
         try:
-            if self.state.damaged:
-                self.telemetry.state_was_corrupt()
-                log.error("the state was damaged and is begun anew", extra={"kept_in": str(self.state.damaged)})
             if options.state is None:
                 log.warning("the state is kept in memory: a restart reads every source from its beginning again")
-            self.scheduler = self._build(self.config, {}, ())
+            self.scheduler = self._build_on_what_is_kept()
         except BaseException:
             self.state.close()
             raise
@@ -237,6 +234,21 @@ class App:
             dismiss(watchers, self.scheduler.watchers, self.telemetry)
         finally:
             self.scheduler.start()
+
+    def _build_on_what_is_kept(self) -> Scheduler:
+        """All parts, on a new state if what is kept cannot be understood: else no start would ever get further."""
+        problem = ""
+        try:
+            built = self._build(self.config, {}, ())
+        except StateDamaged as error:
+            problem = str(error)
+            self.state.begin_anew()
+            built = self._build(self.config, {}, ())
+        if self.state.damaged:
+            self.telemetry.state_was_corrupt()
+            fields = {"kept_in": str(self.state.damaged), **({"problem": problem} if problem else {})}
+            log.error("the state was damaged and is begun anew", extra=fields)
+        return built
 
     def _build(self, config: Config, before: dict[Key, Feed], watching: Sequence[Watcher]) -> Scheduler:
         """All parts of *config*; feeds whose source stays the same take over from those *before*.

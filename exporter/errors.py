@@ -87,5 +87,9 @@ class StateLocked(StateError):
     """Another process holds the state folder."""
 
 
+class StateDamaged(StateError):
+    """What the state folder holds cannot be understood."""
+
+
 class StateVersion(StateError):
     """The state was written by a newer version of this program."""

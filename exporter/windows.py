@@ -185,7 +185,7 @@ ROW = np.dtype(
 
 
 class CountWindow:
-    """The last *rows* labelled predictions of every group, in the order in which their labels came."""
+    """The *rows* labelled predictions of every group whose labels are the newest by their own time."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -195,7 +195,7 @@ class CountWindow:
     def push(self, scored: Scored) -> tuple[Scored, Scored]:
         """Take *scored* in; returns the rows that entered and those that left.
 
-        A row that is taken back leaves, and its corrected result enters as the newest.
+        A row that is taken back leaves, and its corrected result enters.  Of equal label times the later row is newer.
         """
         entered, left = [], []
         for group in np.flatnonzero(np.bincount(scored.group)).tolist():
@@ -207,8 +207,9 @@ class CountWindow:
             if len(taken_back):
                 # Of several results for one prediction within these rows only the last one stands.
                 at = at[_last_of_each(scored.slot[at])]
-            new = _rows(scored, at[-self.rows :])
+            new = _rows(scored, at[_newest(scored.label_time[at], self.rows)])
             merged = np.concatenate([kept[~gone], new])
+            merged = merged[_newest(merged["label_time"], len(merged))]
             over = max(0, len(merged) - self.rows)
             left += [kept[gone], merged[:over]]
             entered.append(new)
@@ -245,6 +246,14 @@ def _rows(scored: Scored, at: NDArray[np.intp]) -> NDArray[np.void]:
 def _scored(parts: list[NDArray[np.void]]) -> Scored:
     rows = np.concatenate(parts) if parts else np.empty(0, ROW)
     return Scored(**{name: np.ascontiguousarray(rows[name]) for name in ROW.names or ()})
+
+
+def _newest(time: Floats, most: int) -> NDArray[np.intp]:
+    """Positions of the *most* latest times, in the order of time; of equal ones the last."""
+    if len(time) <= most:
+        return np.argsort(time, kind="stable")
+    late = np.flatnonzero(time >= np.partition(time, -most)[-most])
+    return late[np.argsort(time[late], kind="stable")][-most:]
 
 
 def _last_of_each(slot: NDArray[np.int64]) -> NDArray[np.intp]:

@@ -14,11 +14,12 @@ import msgspec
 from exporter import plugins
 from exporter.config.schema import Config
 from exporter.contracts import Batch, Cursor, MetricSpec, Poll, Refusals, Snapshot, Status, WindowSpec
+from exporter.errors import StateDamaged
 from exporter.exposition import Exposition
 from exporter.pipeline import report, servers, targets
 from exporter.pipeline.ledger import Ledger
 from exporter.pipeline.targets import Look, TargetLedger
-from exporter.state import State
+from exporter.state import UNDECODABLE, State
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,15 @@ class Pipeline:
         self._servers_shown: dict[str, int] = {}
 
     def cursor(self, model: str, role: str) -> Cursor | None:
-        """The committed cursor of a source; None after the config has named another kind of source."""
+        """The committed cursor of a source; None after the config has named another kind of source.
+
+        Raises StateDamaged.
+        """
         blob = self.state.get(self._cursor_name(model, role))
-        return msgspec.json.decode(blob) if blob else None
+        try:
+            return None if blob is None else msgspec.json.decode(blob)
+        except UNDECODABLE as error:
+            raise StateDamaged(f"the cursor of {model}/{role} cannot be read ({type(error).__name__})") from error
 
     def absorb(
         self,
@@ -100,10 +107,12 @@ class Pipeline:
         self.save()
         batches: dict[str, dict[str, list[Batch]]] = defaultdict(lambda: {"predictions": [], "labels": []})
         batches.update({model: {"predictions": [], "labels": []} for model in touched})
+        reading: dict[str, dict[str, bool]] = defaultdict(dict)
         blobs: dict[str, bytes | None] = {}
         for delivery in deliveries:
             batch = delivery.poll.batch
             rows = batches[delivery.model][delivery.role]
+            reading[delivery.model][delivery.role] = delivery.poll.more
             if batch is not None and len(batch):
                 rows.append(batch)
             blobs[self._cursor_name(delivery.model, delivery.role)] = msgspec.json.encode(delivery.poll.cursor)
@@ -114,7 +123,8 @@ class Pipeline:
         self._torn = True
         for model, roles in batches.items():
             ledger = self.ledgers[model]
-            late = ledger.absorb(roles["predictions"], roles["labels"], (idle or {}).get(model, frozenset()))
+            still = (idle or {}).get(model, frozenset())
+            late = ledger.absorb(roles["predictions"], roles["labels"], still, reading[model])
             refused.update({(model, role): refusals for role, refusals in late.items()})
             blobs.update(ledger.changes())
         blobs.update(self._watched(looks, now))

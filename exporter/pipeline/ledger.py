@@ -13,10 +13,11 @@ import numpy as np
 from exporter import plugins
 from exporter.config.schema import ModelConfig
 from exporter.contracts import UNKNOWN, Batch, Family, MetricSpec, Refusals, Scored, Traffic
+from exporter.errors import StateDamaged
 from exporter.join import Join, Joined
 from exporter.pipeline.coding import Codebook, Rows, sides
 from exporter.pipeline.tally import Tally
-from exporter.state import State
+from exporter.state import UNDECODABLE, State
 from exporter.state.table import LARGEST
 from exporter.windows import CountWindow, TimeWindow
 
@@ -28,6 +29,7 @@ RESULTS = (
 """What can become of a row at the join; `expired`, `evicted` and `unclaimed` are what became of nothing."""
 
 _NEVER = -np.inf
+_ALL_READ = {"predictions": False, "labels": False}
 
 
 class Saved(msgspec.Struct):
@@ -45,6 +47,7 @@ class Saved(msgspec.Struct):
     clock: float | None
     watermark: float | None
     held: int
+    ahead: dict[str, float] = {}
 
 
 class Ledger:
@@ -58,6 +61,9 @@ class Ledger:
         self.codebook = Codebook(self.spec, config.max_versions)
         self.results: Counter[str] = Counter(dict.fromkeys(RESULTS, 0))
         self.newest: dict[str, float] = {}
+        """Event time of the newest row of each role, as far as all rows before it were read."""
+        self.ahead: dict[str, float] = {}
+        """The same of roles whose backlog is being read, of all that was read of it; older rows may follow."""
         self.clock: float | None = None
         """Where the windows end, in event time."""
         self.watermark: float | None = None
@@ -71,7 +77,10 @@ class Ledger:
         self.pending = TimeWindow(config.horizon, 1)
         self._outdated: list[str] = []
         self._prefix = f"model/{quote(self.name, safe='')}/"
-        self._load(state)
+        try:
+            self._load(state)
+        except UNDECODABLE as error:
+            raise StateDamaged(f"what is kept of model {self.name} cannot be read ({type(error).__name__})") from error
 
     # --- one cycle -------------------------------------------------------------------------------
 
@@ -81,11 +90,17 @@ class Ledger:
         self._early.reserve(labels)
 
     def absorb(
-        self, predictions: Sequence[Batch], labels: Sequence[Batch], idle: frozenset[str] = frozenset()
+        self,
+        predictions: Sequence[Batch],
+        labels: Sequence[Batch],
+        idle: frozenset[str] = frozenset(),
+        reading: Mapping[str, bool] | None = None,
     ) -> dict[str, Refusals]:
         """Take in what came of both roles; returns, by role, the rows that only now turned out to be unusable.
 
         *idle* names the roles whose sources have had nothing to say for a while: they no longer hold time back.
+        *reading* says of roles that came whether more is waiting: until all is read, its times do not move the
+        watermark, because a backlog need not be in order (several logs are read one after another).
         At most once between two commits.
         """
         refused = {"predictions": Refusals(), "labels": Refusals()}
@@ -95,6 +110,7 @@ class Ledger:
         self.results.update(joined.results)
         traffic = self._traffic(made, joined)
         self._note_times(made, told, joined, traffic)
+        self._note_backlogs(_ALL_READ if reading is None else reading, idle)
         self._count(traffic, joined)
         self._move(idle)
         self.revision += 1
@@ -125,16 +141,11 @@ class Ledger:
 
     def _move(self, idle: frozenset[str]) -> None:
         """Move event time on, as far as both streams allow: windows slide, and what is too old is given up."""
-        lateness = self.config.allowed_lateness
-        streams = {"predictions", "labels"}
-        awaited = streams - idle or streams
-        heard = [self.newest.get(role) for role in awaited]
-        if self.config.labels is None:
-            heard = [max(self.newest.values(), default=None)]
-        known = [time for time in heard if time is not None]
-        if known and len(known) == len(heard):
-            self.watermark = _later(self.watermark, min(known) - lateness)
-        self.clock = _later(_later(self.clock, self.watermark), self.newest.get("labels"))
+        counted = float(self.last_label.max(initial=_NEVER))
+        heard = self._heard(idle, counted)
+        if heard is not None:
+            self.watermark = _later(self.watermark, heard - self.config.allowed_lateness)
+        self.clock = _later(self.clock, _later(self.watermark, _known(counted)))
         if self.clock is not None:
             for tally in self.tallies:
                 tally.advance(self.clock)
@@ -146,6 +157,21 @@ class Ledger:
         )
         self.results["evicted"] += lost
         self.results["unclaimed"] += unclaimed
+
+    def _heard(self, idle: frozenset[str], counted: float) -> float | None:
+        """The event time up to which all that is not *idle* has told; None before that can be said.
+
+        Labels without a prediction may be of others, and dated anyhow: they tell that time has passed only as far as
+        predictions do.
+        """
+        predictions = self.newest.get("predictions", _NEVER)
+        labels = min(self.newest.get("labels", _NEVER), max(predictions, counted))
+        if self.config.labels is None:
+            times = [max(predictions, labels)]
+        else:
+            heard = {"predictions": predictions, "labels": labels}
+            times = [heard[role] for role in heard.keys() - idle or heard]
+        return _known(min(times))
 
     def _traffic(self, made: Rows, joined: Joined) -> Traffic:
         new = np.flatnonzero(made.remembered)[joined.new]
@@ -162,12 +188,20 @@ class Ledger:
         labelled = made.actual >= 0
         for role, times in (("predictions", made.time), ("labels", made.actual_time[labelled]), ("labels", told.time)):
             if len(times):
-                self.newest[role] = max(self.newest.get(role, _NEVER), float(times.max()))
+                self.ahead[role] = max(self.ahead.get(role, _NEVER), float(times.max()))
         missing = len(self.codebook.groups) - len(self.last_prediction)
         self.last_prediction = np.append(self.last_prediction, np.full(missing, _NEVER))
         self.last_label = np.append(self.last_label, np.full(missing, _NEVER))
         np.maximum.at(self.last_prediction, traffic.group, traffic.time)
         np.maximum.at(self.last_label, joined.scored.group, joined.scored.label_time)
+
+    def _note_backlogs(self, reading: Mapping[str, bool], idle: frozenset[str]) -> None:
+        """Let the times of roles count whose sources were read to their end, or fell silent on the way."""
+        for role, time in list(self.ahead.items()):
+            source = "predictions" if self.config.labels is None else role
+            if not reading.get(source, True) or source in idle:
+                self.newest[role] = max(self.newest.get(role, _NEVER), time)
+                del self.ahead[role]
 
     # --- what others see -------------------------------------------------------------------------
 
@@ -234,21 +268,23 @@ class Ledger:
             clock=self.clock,
             watermark=self.watermark,
             held=self._join.held,
+            ahead=self.ahead,
         )
 
     def _load(self, state: State) -> None:
         blob = state.get(self._prefix + "ledger")
-        saved = msgspec.msgpack.decode(blob, type=Saved) if blob else None
+        saved = None if blob is None else msgspec.msgpack.decode(blob, type=Saved)
         tables = (f"{self.name}/predictions", f"{self.name}/labels")
         if saved and saved.signature != self._signature:
             log.warning(
-                "task, positive, classes or max_versions changed: counts begin anew with the rows to come; to count "
-                "all rows again, stop, delete the state folder, and start",
+                "task, positive, classes or max_versions changed: counts begin anew, and the sources are read again "
+                "from their beginning",
                 extra={"model": self.name},
             )
             for table in tables:
                 state.drop_table(table)
-            state.commit({name: None for name, _ in state.scan(self._prefix)})
+            forgotten = [self._prefix, f"cursor/{quote(self.name, safe='')}/"]
+            state.commit({name: None for prefix in forgotten for name, _ in state.scan(prefix)})
             saved = None
         self._remembered = state.table(tables[0], largest=_eighth(self.config.remembered))
         self._early = state.table(tables[1], largest=_eighth(self.config.early_labels))
@@ -263,7 +299,7 @@ class Ledger:
     def _restore(self, saved: Saved) -> None:
         self.codebook.restore(saved.names, saved.groups)
         self.results.update(saved.results)
-        self.newest = saved.newest
+        self.newest, self.ahead = saved.newest, saved.ahead
         self.last_prediction, self.last_label = np.array(saved.last_prediction), np.array(saved.last_label)
         self.clock, self.watermark = saved.clock, saved.watermark
 
@@ -321,3 +357,7 @@ def _eighth(rows: int) -> int:
 
 def _later(time: float | None, other: float | None) -> float | None:
     return max((at for at in (time, other) if at is not None), default=None)
+
+
+def _known(time: float) -> float | None:
+    return time if time > _NEVER else None

@@ -21,7 +21,8 @@ import xxhash
 
 from exporter.config.resolved import ProbeConfig, TargetConfig
 from exporter.contracts import Cursor, Ending, Floats, MetricSpec, Reading, Sight
-from exporter.state import State
+from exporter.errors import StateDamaged
+from exporter.state import UNDECODABLE, State
 from exporter.windows import RESOLUTION, TimeWindow
 
 SETTLE_AFTER = 10.0
@@ -130,7 +131,12 @@ class TargetLedger:
         self._waiting_since: float | None = None
         self._outdated: list[str] = []
         self._prefix = f"target/{quote(self.name, safe='')}/"
-        self._load(state)
+        try:
+            self._load(state)
+        except UNDECODABLE as error:
+            raise StateDamaged(
+                f"what is kept of target {self.name} cannot be read ({type(error).__name__})"
+            ) from error
 
     # --- looks -----------------------------------------------------------------------------------
 

@@ -79,7 +79,8 @@ class Feed:
     def take_over(self, before: Feed) -> None:
         """Go on in the place of *before*, which read the same source until a reload."""
         self.turn, self.heard, self.failures = before.turn, before.heard, before.failures
-        if before.attempted.is_set():
+        begins_anew = self.cursor is None and before.cursor is not None
+        if before.attempted.is_set() and not begins_anew:
             self.attempted.set()
 
     def stuck_for(self, now: float) -> float:

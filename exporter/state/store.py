@@ -39,6 +39,9 @@ _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, 
            sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA}  # fmt: skip
 """What SQLite says of a file that is no state of ours; anything else it says of the disk or of the machine."""
 
+UNDECODABLE = (ValueError, LookupError, TypeError, msgspec.DecodeError)
+"""What reading a blob raises that holds something else than was written."""
+
 _LONGEST_NAME = 200
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -63,11 +66,11 @@ class State:
         self._lock = _lock(path)
         try:
             self._open(path)
-        except (sqlite3.DatabaseError, StateError, OSError, ValueError, LookupError, msgspec.DecodeError) as error:
+        except (sqlite3.DatabaseError, StateError, OSError, *UNDECODABLE) as error:
             if isinstance(error, StateVersion) or _is_environment(error):
                 self._let_go()
                 raise error if isinstance(error, StateError) else StateError(_refused(path, error)) from error
-            self._begin_anew(path)
+            self.begin_anew()
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -199,7 +202,11 @@ class State:
             file_name = f"{file_name[:40]}~{xxhash.xxh3_128_hexdigest(file_name.encode())}"
         return self.path / "rows" / file_name
 
-    def _begin_anew(self, path: Path) -> None:
+    def begin_anew(self) -> None:
+        """Move all that is kept aside, as damaged, and go on with nothing; raises StateError if that cannot be."""
+        path = self.path
+        if path is None:
+            raise StateError("what is kept in memory cannot be moved aside")
         try:
             self._move_aside(path)
             self._open(path)

@@ -9,9 +9,12 @@ import sys
 
 import pytest
 
+from exporter.contracts import Sight
 from exporter.errors import StateError
 from exporter.pipeline import Pipeline
 from exporter.state import State
+from tests.apps import config as config_of
+from tests.apps import label, predict, running, script_probe
 from tests.ledgers import L, P, config, labels, of_model, predictions, samples, shown
 
 
@@ -111,6 +114,30 @@ def test_a_lost_index_loses_nothing(folder, harm):
     results = pipeline.ledgers["m"].results
     assert (results["duplicate"], results["matched"]) == (1, 41)
     state.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["model/m/ledger", "model/m/tally/%", "model/m/last/%", "target/server/ledger", "cursor/%"]
+)
+@pytest.mark.parametrize("value", [b"\xc1", b"\x90" * 7], ids=["no-encoding", "another-shape"])
+def test_counts_that_cannot_be_understood_move_the_state_aside(monkeypatch, tmp_path, name, value):
+    """A whole database with a senseless blob is damage, too: moved aside, counted, told, and no start is refused."""
+    predict(tmp_path, 1, 2)
+    label(tmp_path, 1)
+    script_probe(monkeypatch, lambda cursor, deadline: Sight(up=True, cursor={"at": 1}))
+    text = config_of(tmp_path) + "targets: {server: {scripted: {}}}\n"
+    with running(monkeypatch, tmp_path, text) as exporter:
+        exporter.ready()
+    with sqlite3.connect(tmp_path / "state/state.sqlite") as database:
+        changed = database.execute("UPDATE blob SET value = ? WHERE name LIKE ?", (value, name)).rowcount
+    database.close()
+    assert changed
+    with running(monkeypatch, tmp_path, text) as exporter:
+        values = exporter.ready().values()
+        assert values.one("model_exporter_state_corruptions_total") == 1
+        assert values.one("model_joins_total", result="matched") == 1
+        assert values.sum("model_predictions_total") == 2
+    assert len(list((tmp_path / "state").glob("damaged-*"))) == 1
 
 
 def test_damage_upon_damage_is_kept_apart(folder):

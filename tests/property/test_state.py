@@ -186,7 +186,7 @@ def _check(found, oracle):
 
 
 def _check_windows(found, oracle, clock):
-    """Windows hold the labels that stand: by the bucket of their time, or the last three of their version."""
+    """Windows hold the labels that stand: by the bucket of their time, or the three newest of their version."""
     for group in {group for _, group, _ in oracle.made.values()}:
         standing: list = []
         for sign, one, actual, time in oracle.scored:
@@ -195,7 +195,7 @@ def _check_windows(found, oracle, clock):
                 standing += [(one, actual, time)] if sign > 0 else []
         width = 60 / 360
         inside = [row for row in standing if math.floor(row[2] / width) > math.floor(clock / width) - 360]
-        for name, rows in (("60s", inside), ("last 3", standing[-3:])):
+        for name, rows in (("60s", inside), ("last 3", sorted(standing, key=lambda row: row[2])[-3:])):
             assert found[sample("model_window_labelled_predictions", version=group, window=name)] == len(rows)
             if rows:
                 right = sum(oracle.made[one][2] == actual for one, actual, _ in rows)

@@ -75,7 +75,6 @@ def test_totals_add_up_however_they_are_cut(steps):
 
 
 def _scored(rows):
-    number = np.arange(len(rows))
     return Scored(
         sign=np.array([row[0] for row in rows], np.int8),
         slot=np.array([row[1] for row in rows], np.int64),
@@ -84,32 +83,32 @@ def _scored(rows):
         predicted=np.zeros(len(rows), np.int32),
         score=np.zeros(len(rows)),
         time=np.zeros(len(rows)),
-        label_time=number.astype(float),
+        label_time=np.array([row[4] for row in rows], float),
     )
 
 
-EVENTS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2)), max_size=40)
-"""A label (its class) for a prediction (its slot); a second one for the same slot corrects the first."""
+EVENTS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(0, 20)), max_size=40)
+"""A label (its class and time) for a prediction (its slot); a second one for the same slot, not older, corrects it."""
 
 
 @given(EVENTS, st.integers(1, 5), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.booleans())
 def test_the_last_n_are_those_of_a_plain_list(events, size, cuts, restart):
-    """A label enters at the end, what it corrects leaves, the oldest leave when there are more than N of a group."""
+    """A label enters in the order of time, what it corrects leaves, the oldest leave if a group has more than N."""
     window, counts, saved = CountWindow(size), np.zeros((2, 3)), {}
     standing: dict = {}
     plain: dict[int, list] = {0: [], 1: []}
     at = turn = 0
     while at < len(events):
         rows = []
-        for slot, actual in events[at : at + cuts[turn % len(cuts)]]:
-            group = slot % 2
-            if slot in standing:
-                rows.append((-1, slot, group, standing[slot]))
+        for slot, actual, time in events[at : at + cuts[turn % len(cuts)]]:
+            group, (before, since) = slot % 2, standing.get(slot, (None, 0))
+            if before is not None:
+                rows.append((-1, slot, group, before, since))
                 plain[group] = [row for row in plain[group] if row[0] != slot]
-            standing[slot] = actual
-            rows.append((1, slot, group, actual))
-            plain[group] = [*plain[group], (slot, actual)]
-        plain = {group: kept[-size:] for group, kept in plain.items()}
+            standing[slot] = actual, max(since, time)
+            rows.append((1, slot, group, *standing[slot]))
+            plain[group] = [*plain[group], (slot, *standing[slot])]
+        plain = {group: sorted(kept, key=lambda row: row[2])[-size:] for group, kept in plain.items()}
         at, turn = at + cuts[turn % len(cuts)], turn + 1
         entered, left = window.push(_scored(rows))
         np.add.at(counts, (entered.group, entered.actual), 1)
@@ -122,5 +121,5 @@ def test_the_last_n_are_those_of_a_plain_list(events, size, cuts, restart):
         for group, kept in plain.items():
             inside = window.all()
             mine = inside.group == group
-            assert list(zip(inside.slot[mine].tolist(), inside.actual[mine].tolist(), strict=True)) == kept
+            assert list(zip(inside.slot[mine], inside.actual[mine], inside.label_time[mine], strict=True)) == kept
             assert counts[group].tolist() == np.bincount([row[1] for row in kept], minlength=3).tolist()

@@ -221,19 +221,38 @@ def test_a_removed_model_leaves_no_series(monkeypatch, tmp_path):
 
 
 def test_a_changed_task_begins_anew_and_says_so(monkeypatch, tmp_path, caplog):
-    """Counts of other classes mean nothing any more; the log of predictions is not read again."""
+    """Counts of other classes mean nothing any more: all that the sources still have is read and counted again."""
     predict(tmp_path, 1)
-    label(tmp_path, 1)
+    predict(tmp_path, 2, predicted="b")
+    label(tmp_path, 1, 2)
     with running(monkeypatch, tmp_path, config(tmp_path), lifecycle=True) as exporter:
-        exporter.ready()
+        values = exporter.ready().values()
+        assert values.one("model_precision_ratio", window="last 10", average="binary") == 1
         rewrite(tmp_path, config(tmp_path).replace("positive: a", "positive: b"))
         assert exporter.get("/-/reload", "POST")[0] == 200
-        exporter.ready()
-        assert exporter.values().of("model_labelled_predictions_total") in ([], [0.0, 0.0])
+        values = exporter.ready().values()
+        assert values.one("model_precision_ratio", window="last 10", average="binary") == 0
+        assert values.one("model_labelled_predictions_total", correct="true") == 1
+        assert values.one("model_labelled_predictions_total", correct="false") == 1
+        assert values.sum("model_predictions_total") == 2
         assert (
-            "task, positive, classes or max_versions changed: counts begin anew with the rows to come; to count all "
-            "rows again, stop, delete the state folder, and start"
+            "task, positive, classes or max_versions changed: counts begin anew, and the sources are read again from "
+            "their beginning"
         ) in caplog.messages
+
+
+def test_a_changed_task_is_ready_again_when_all_is_read_again(monkeypatch, tmp_path):
+    """Labels wait for the predictions of the second reading as they did at the first."""
+    predict(tmp_path, *range(50))
+    label(tmp_path, *range(50))
+    text = config(tmp_path, more="    early_labels: 1\n")
+    with running(monkeypatch, tmp_path, text, lifecycle=True) as exporter:
+        exporter.ready()
+        rewrite(tmp_path, text.replace("positive: a", "positive: b"))
+        assert exporter.get("/-/reload", "POST")[0] == 200
+        values = exporter.ready().values()
+        assert values.one("model_joins_total", result="matched") == 50
+        assert values.one("model_joins_total", result="early") == 0
 
 
 def test_another_kind_of_source_begins_at_its_beginning(monkeypatch, tmp_path):

@@ -149,8 +149,8 @@ def test_refused_rows_are_told_with_their_places(run, tmp_path):
     predictions = part(text, "fraud: predictions")
     assert "read 3 rows; 2 skipped by where; 8 refused" in predictions
     path = tmp_path / "predictions.jsonl"
-    assert f"refused 7 bad_score at {path}:" in predictions
-    assert predictions.count(f" at {path}:") == 5 + 1
+    assert f"refused 7 bad_score at {path}, byte " in predictions
+    assert predictions.count(f" at {path}, byte ") == 5 + 1
     assert "and 2 more" in predictions
     assert "refused 1 bad_json" in predictions
     for raw in ("swordfish", "nonsense"):

@@ -71,7 +71,7 @@ def test_a_file_read_in_parts_is_the_whole_file(tmp_path, limit):
             records, more = reader.read(file, "f", len(found), limit)
         found += column(records, "id")
     assert found == list(range(10))
-    assert records.place(0) == f"f:row {11 - records.count}"
+    assert records.place(0) == f"f, row {11 - records.count}"
 
 
 def test_a_file_that_was_replaced_is_read_anew(tmp_path):
