@@ -21,10 +21,16 @@ class WindowStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionStatus:
-    """One version of a model: rows since the state began, and event times (epoch seconds) of the newest."""
+    """One version of a model: rows since the state began, and event times (epoch seconds) of the newest.
+
+    `failed` are predictions that the log calls errors; `latency` (seconds: mean, estimated 95th percentile) is None
+    where the log does not tell it.
+    """
 
     version: str
     predictions: int = 0
+    failed: int = 0
+    latency: tuple[float, float] | None = None
     labelled: int = 0
     pending: int = 0
     last_prediction: float | None = None

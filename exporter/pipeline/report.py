@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from exporter.config.resolved import ModelConfig
 from exporter.config.thresholds import bound
 from exporter.contracts import (
+    Floats,
     MetricSpec,
     ModelStatus,
     Series,
@@ -17,6 +20,7 @@ from exporter.contracts import (
     WindowStatus,
 )
 from exporter.exposition import Pairs
+from exporter.families.latency import Latency
 from exporter.families.quality import Quality
 from exporter.families.traffic import TrafficFamily
 from exporter.pipeline.ledger import RESULTS, Ledger
@@ -146,12 +150,16 @@ def status(ledger: Ledger) -> ModelStatus:
 
 
 def _version(ledger: Ledger, group: int) -> VersionStatus:
-    labelled = predictions = 0
+    labelled = predictions = failed = 0
+    latency = None
     windows: list[WindowStatus] = []
     for tally in ledger.tallies:
         added, retracted = tally.totals.of(group)
         if isinstance(tally.family, TrafficFamily):
             predictions = int(added[: tally.family.classes].sum())
+            failed = int(added[tally.family.classes :].sum())
+        if isinstance(tally.family, Latency):
+            latency = _latency(tally.family.bounds, added)
         if isinstance(tally.family, Quality):
             labelled = int((added - retracted).sum())
             windows = [_window(ledger, tally, window.name, group) for window in ledger.windows]
@@ -160,12 +168,28 @@ def _version(ledger: Ledger, group: int) -> VersionStatus:
     return VersionStatus(
         version=prefix + pairs["version"],
         predictions=predictions,
+        failed=failed,
+        latency=latency,
         labelled=labelled,
         pending=int(ledger.pending.of(group)[0]),
         last_prediction=_finite(float(ledger.last_prediction[group])),
         last_label=_finite(float(ledger.last_label[group])),
         windows=tuple(windows),
     )
+
+
+def _latency(bounds: Sequence[float], sums: Floats) -> tuple[float, float] | None:
+    """The mean, and the 95th percentile as Prometheus' `histogram_quantile` estimates it, of a histogram's cells."""
+    reached = np.cumsum(sums[:-1])
+    if not len(bounds) or not reached[-1]:
+        return None
+    rank = 0.95 * reached[-1]
+    bucket = int(np.searchsorted(reached, rank))
+    if bucket == len(bounds):
+        return float(sums[-1] / reached[-1]), bounds[-1]
+    lower = bounds[bucket - 1] if bucket else 0.0
+    within = 1 - (reached[bucket] - rank) / sums[bucket]
+    return float(sums[-1] / reached[-1]), float(lower + within * (bounds[bucket] - lower))
 
 
 def _window(ledger: Ledger, tally: Tally, window: str, group: int) -> WindowStatus:

@@ -104,14 +104,21 @@ def _model(model: ModelStatus, now: float) -> str:
 
 def _version(version: VersionStatus, now: float) -> str:
     coverage = version.labelled / version.predictions if version.predictions else None
-    facts = (
+    facts = [
         ("Predictions", _count(version.predictions)),
         ("Labelled", _count(version.labelled)),
         ("Label coverage", _ratio(coverage, digits=1)),
         ("Pending", _count(version.pending)),
         ("Newest prediction", _age(version.last_prediction, now)),
         ("Newest label", _age(version.last_label, now)),
-    )
+    ]
+    if version.latency is not None:
+        mean, most = map(_duration, version.latency)
+        words = f'<p>{mean} <span class="key">mean</span></p><p>{most} <span class="key">95 % below</span></p>'
+        facts.append(("Latency", words))
+    if version.failed:
+        share = version.failed / (version.failed + version.predictions)
+        facts.append(("Failed", f'{_count(version.failed)} <span class="key">{_ratio(share)}</span>'))
     title = f'<h4><span class="key">version</span> {escape(version.version)}</h4>'
     return f"{title}{_facts(facts)}{_windows(version.windows)}"
 
@@ -161,7 +168,7 @@ def _server(server: ProbeStatus, now: float) -> str:
     """One model server; what is not known of it, or not measured, is left out."""
     facts: list[tuple[str, str]] = []
     if server.since is not None:
-        facts.append(("Down since" if server.up is False else "Up since", _age(server.since, now)))
+        facts.append(("Down for" if server.up is False else "Up for", _age(server.since, now, "{}")))
     if server.restarts is not None:
         facts.append(("Restarts", _count(server.restarts)))
     if server.crashes is not None:
@@ -272,7 +279,13 @@ def _share(value: float) -> str:
     return f'{_ratio(value, digits=1)}<progress aria-hidden="true"{full} value="{min(1.0, value):.3f}"></progress>'
 
 
-def _age(moment: float | None, now: float) -> str:
+def _duration(seconds: float) -> str:
+    """Seconds to three digits in the unit that suits them."""
+    unit, size = next(((unit, size) for unit, size in (("s", 1.0), ("ms", 1e-3)) if seconds >= size), ("us", 1e-6))
+    return f"{seconds / size:.3g}\N{NARROW NO-BREAK SPACE}{unit}"
+
+
+def _age(moment: float | None, now: float, past: str = "{} ago") -> str:
     """How long ago *moment* was, with the exact time in UTC for whoever points at it."""
     if moment is None:
         return _NONE
@@ -280,6 +293,6 @@ def _age(moment: float | None, now: float) -> str:
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
     size, unit = next(((size, unit) for size, unit in units if abs(seconds) >= size), (1, "s"))
     amount = f"{abs(seconds) / size:.0f} {unit}"
-    words = "just now" if abs(seconds) < 1 else f"{amount} ago" if seconds > 0 else f"in {amount}"
+    words = "just now" if abs(seconds) < 1 else past.format(amount) if seconds > 0 else f"in {amount}"
     exact = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
     return f'<time datetime="{exact}" title="{exact}">{words}</time>'

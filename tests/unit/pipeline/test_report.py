@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 import pytest
 
 from exporter.contracts import ModelStatus, VersionStatus, WindowStatus
 from exporter.pipeline import Pipeline, report
 from exporter.state import State
-from tests.ledgers import L, P, config, labels, model, predictions
+from tests.ledgers import L, P, config, labels, model, predictions, samples, shown
 
 
 def status(pipeline):
@@ -39,6 +42,7 @@ def test_a_version_is_told_as_its_series_tell_it():
             VersionStatus(
                 version="1",
                 predictions=3,
+                failed=1,
                 labelled=2,
                 pending=1,
                 last_prediction=4.0,
@@ -47,6 +51,45 @@ def test_a_version_is_told_as_its_series_tell_it():
             ),
         ),
     )
+
+
+LATENCIES = {
+    "one": [0.004],
+    "spread": [0.001 * step for step in range(1, 400)],
+    "all beyond the last bound": [70.0, 80.0],
+    "the rank is that of a bound": [0.004] * 19 + [2.0],
+    "zero": [0.0] * 3,
+    "two modes": [0.003] * 90 + [4.0] * 10,
+}
+
+
+def test_latency_is_what_prometheus_makes_of_the_histogram(debian, tmp_path):
+    """The mean is that of the rows, and the 95th percentile is histogram_quantile's, to nine digits."""
+    buckets = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+    pipeline = Pipeline(config(model(latency_buckets=buckets)), State(None))
+    rows = [(name, one) for name, values in LATENCIES.items() for one in values]
+    pipeline.absorb([predictions(*(P(i, 1.0, version=name, latency=one) for i, (name, one) in enumerate(rows)))])
+    series = [
+        {"series": f"b{{{','.join(f'{key}={json.dumps(value)}' for key, value in labels)}}}", "values": repr(value)}
+        for (name, labels), value in samples(shown(pipeline)).items()
+        if name == "model_prediction_latency_seconds_bucket"
+    ]
+    told = {version.version: version.latency for version in status(pipeline).versions}
+    asked = [
+        {
+            "expr": f"sum(abs(histogram_quantile(0.95, b{{version='{name}'}}) - {latency[1]!r}) < bool 1e-9)",
+            "eval_time": "0m",
+            "exp_samples": [{"value": 1}],
+        }
+        for name, latency in told.items()
+    ]
+    (tmp_path / "test.yml").write_text(json.dumps({"tests": [{"input_series": series, "promql_expr_test": asked}]}))
+    command = [debian("prometheus", "promtool"), "test", "rules", "test.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name: mean for name, (mean, _) in told.items()} == {
+        name: pytest.approx(sum(values) / len(values)) for name, values in LATENCIES.items()
+    }
 
 
 def test_what_is_undefined_is_none():

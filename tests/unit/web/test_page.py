@@ -117,6 +117,24 @@ def test_quality_and_sources_are_shown():
         assert expected in shown
 
 
+@pytest.mark.parametrize(
+    ("latency", "text"),
+    [
+        ((0.0038, 0.00755), "3.8 ms mean 7.55 ms 95 % below"),
+        ((1.25, 10.0), "1.25 s mean 10 s 95 % below"),
+        ((0.000_042, 0.9994), "42 us mean 999 ms 95 % below"),
+        ((0.0, 119.0), "0 us mean 119 s 95 % below"),
+    ],
+)
+def test_latency_and_failures_are_shown(latency, text):
+    """A reader finds how long predictions take and how many fail, where the log tells."""
+    version = VersionStatus(version="1", predictions=990, failed=10, latency=latency)
+    shown = words(draw(Status(models=(ModelStatus(name="m", task="binary", versions=(version,)),))))
+    assert f"Latency {text} Failed 10 1.00 %" in shown
+    assert "Latency" not in words(draw(status_of("fraud")))
+    assert "Failed" not in words(draw(status_of("fraud")))
+
+
 def test_nothing_yet_is_said_in_words():
     """Before the first snapshot the page has no empty tables, and says why it is not ready."""
     html = draw(None, problem="the first cycle has not ended")
@@ -153,7 +171,7 @@ def test_model_server_is_shown_with_its_crashes_and_its_use():
         gpus={"0": 0.37},
     )
     assert servers(probe).startswith(
-        "fraud-server fraud up process 4711 Up since 7 h ago Restarts 1 200 Crashes 2 oom 1 SIGSEGV "
+        "fraud-server fraud up process 4711 Up for 7 h Restarts 1 200 Crashes 2 oom 1 SIGSEGV "
         "Crashes per hour 0 in 1h 0.125 in 24h CPU 43.7 % Memory 81.0 % Disk / 16.2 % Disk /models 93.1 % GPU 0 37.0 %"
     )
 
@@ -161,7 +179,7 @@ def test_model_server_is_shown_with_its_crashes_and_its_use():
 def test_model_server_that_is_down_says_why():
     """A server that is down has the time of it, and each error of its probes."""
     probe = ProbeStatus(target="a", model="m", up=False, since=NOW - 95, errors=("no such file", "connection refused"))
-    assert servers(probe).startswith("a m down no such file connection refused Down since 2 min ago")
+    assert servers(probe).startswith("a m down no such file connection refused Down for 2 min")
 
 
 def test_what_is_not_known_of_a_model_server_is_left_out():
