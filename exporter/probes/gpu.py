@@ -179,8 +179,8 @@ class Gpu:
         nvml = self._nvml
         try:
             return call(*arguments)
-        except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
-            return None
+        except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound, nvml.NVMLLibraryMismatchError):
+            return None  # the last is what nvidia-ml-py makes of the second for some calls, and no NVMLError
 
     def _share(self, handle: Any) -> float | None:
         """Bytes of the configured process and its descendants; None where not all users of the GPU are visible."""

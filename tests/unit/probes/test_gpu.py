@@ -41,6 +41,10 @@ class NVMLError_LibraryNotFound(NVMLError):  # noqa: N801
     pass
 
 
+class NVMLLibraryMismatchError(Exception):
+    pass
+
+
 class Driver:
     """The part of the module `pynvml` that the probe uses; every call fails until it has been begun."""
 
@@ -48,6 +52,7 @@ class Driver:
     NVMLError_NotSupported = NVMLError_NotSupported
     NVMLError_FunctionNotFound = NVMLError_FunctionNotFound
     NVMLError_NoPermission = NVMLError_NoPermission
+    NVMLLibraryMismatchError = NVMLLibraryMismatchError
     nvmlMemory_v2 = 0x02000028  # noqa: N815
 
     def __init__(self, count: int = 1) -> None:
