@@ -97,16 +97,12 @@ class Join:
     # --- predictions -----------------------------------------------------------------------------
 
     def _remember(self, made: Made, results: Counter[str]) -> Index:
-        fresh = np.flatnonzero(self.remembered.find(made.key) < 0)
-        fresh = fresh[_first_of_each(made.key[fresh])]
-        results["duplicate"] += len(made.key) - len(fresh)
-        if len(fresh):
-            records = np.zeros(len(fresh), RECORD)
-            every = len(fresh) == len(made.key)
-            for name in ("key", "time", "group", "predicted", "score"):
-                records[name] = getattr(made, name) if every else getattr(made, name)[fresh]
-            records["actual"] = UNKNOWN
-            self.remembered.append(records)
+        records = np.zeros(len(made.key), RECORD)
+        for name in ("key", "time", "group", "predicted", "score"):
+            records[name] = getattr(made, name)
+        records["actual"] = UNKNOWN
+        fresh = self.remembered.remember(records)
+        results["duplicate"] += len(records) - len(fresh)
         return fresh
 
     def _waiting(self, keys: Keys) -> Told:
@@ -143,12 +139,9 @@ class Join:
 
     def _hold(self, labels: Told, results: Counter[str]) -> None:
         """Keep labels until their predictions come, under the same rules."""
-        fresh = np.flatnonzero(self.early.find(labels.key) < 0)
-        fresh = fresh[_first_of_each(labels.key[fresh])]
-        if len(fresh):
-            records = np.zeros(len(fresh), RECORD)
-            records["key"], records["time"], records["actual"] = labels.key[fresh], labels.time[fresh], UNKNOWN
-            self.early.append(records)
+        records = np.zeros(len(labels), RECORD)
+        records["key"], records["time"], records["actual"] = labels.key, labels.time, UNKNOWN
+        self.early.remember(records)
         slot = self.early.find(labels.key)
         settled = _settle(self.early, slot, self.early.read(slot), labels)
         self.held += len(settled.first)
@@ -320,12 +313,3 @@ def _turns(slot: NDArray[np.int64]) -> tuple[Index, Index, list[Index]]:
 def _repeats(values: NDArray[Any]) -> bool:
     ordered = np.sort(values)
     return bool((ordered[1:] == ordered[:-1]).any())
-
-
-def _first_of_each(keys: Keys) -> Index:
-    """Positions of the first occurrence of every key, in order; the usual case of no repeat costs one sort."""
-    if not _repeats(keys[:, 0]):
-        return np.arange(len(keys))
-    whole = np.ascontiguousarray(keys).view([("high", "<u8"), ("low", "<u8")]).ravel()
-    _, first = np.unique(whole, return_index=True)
-    return np.sort(first)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from exporter.contracts import RECORD, Keys
 LOAD = 0.6
 OPAQUE = np.dtype(f"V{RECORD.itemsize}")
 """A record as mere bytes: copied several times faster than field by field."""
+Places: TypeAlias = NDArray[np.uint64]
+"""Places in an index, one per key; shape (n,)."""
 _ENTRY = np.dtype("<u8")
 _LOW = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
@@ -59,12 +61,17 @@ class Segment:
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
         """Row number of every key, -1 where it is not here; shape (n,)."""
+        return self.probe(keys)[0]
+
+    def probe(self, keys: Keys) -> tuple[NDArray[np.int64], Places]:
+        """As `find`, and where in the index the search for each key ended: of one that is not here, a free place."""
         out = np.full(len(keys), -1, np.int64)
-        if not self.rows:
-            return out
         high, low = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
         mask = np.uint64(self.capacity - 1)
-        at, fingerprint, todo = high & mask, low >> _HIGH, np.arange(len(keys))
+        place = high & mask
+        if not self.rows:
+            return out, place
+        at, fingerprint, todo = place, low >> _HIGH, np.arange(len(keys))
         stored = self.log["key"]
         while len(todo):
             entry = self.index[at]
@@ -79,20 +86,24 @@ class Segment:
                 ahead[near[same]] = False
             left = np.flatnonzero(ahead)
             at, fingerprint, todo = (at[left] + np.uint64(1)) & mask, fingerprint[left], todo[left]
-        return out
+            place[todo] = at
+        return out, place
 
-    def append(self, records: NDArray[np.void]) -> NDArray[np.int64]:
-        """Store *records* (dtype RECORD, keys distinct and not here yet) and return their row numbers."""
+    def append(self, records: NDArray[np.void], places: Places | None = None) -> NDArray[np.int64]:
+        """Store *records* (dtype RECORD, keys distinct and not here yet) and return their row numbers.
+
+        *places* are where `probe` ended for their keys, if nothing was stored since.
+        """
         start, end = self.rows, self.rows + len(records)
         self.log.view(OPAQUE)[start:end] = records.view(OPAQUE)
-        self._insert(records["key"], start)
+        self._insert(records["key"], start, places)
         self.rows = end
         self.newest = max(self.newest, float(records["time"].max()))
         return np.arange(start, end)
 
-    def _insert(self, keys: Keys, start: int) -> None:
+    def _insert(self, keys: Keys, start: int, places: Places | None = None) -> None:
         mask = np.uint64(self.capacity - 1)
-        at = keys[:, 0] & mask
+        at = keys[:, 0] & mask if places is None else places
         entry = ((keys[:, 1] >> _HIGH) << _HIGH) | np.arange(start + 1, start + 1 + len(keys), dtype=np.uint64)
         while len(at):
             # All rows claim the free places at once; whoever finds another's claim there goes on to the next.

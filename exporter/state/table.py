@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.contracts import CHANGE, RECORD, Keys
 from exporter.errors import StateError
-from exporter.state.segment import OPAQUE, Segment, room
+from exporter.state.segment import OPAQUE, Places, Segment, room
 
 SMALLEST = 1 << 13
 LARGEST = 1 << 23
@@ -87,17 +87,40 @@ class Table:
         except OSError as error:
             raise StateError(f"cannot make room for remembered rows: {error.strerror}: free some disk") from error
 
+    def remember(self, records: NDArray[np.void]) -> NDArray[np.intp]:
+        """Append those *records* (dtype RECORD) whose key is not known, of equal keys the first; returns which."""
+        self.reserve(len(records))
+        if not len(records):
+            return np.empty(0, np.intp)
+        keys = records["key"]
+        filling = self._filling
+        row, places = self.segments[filling].probe(keys)
+        new = np.flatnonzero(row < 0)
+        for segment in reversed(self.segments[:filling]):
+            new = new[segment.find(keys[new]) < 0]
+        new = new[_first_of_each(keys[new])]
+        if len(new) == len(records):
+            self._append(records, places)
+        else:
+            self._append(records[new], places[new])
+        return new
+
     def append(self, records: NDArray[np.void]) -> NDArray[np.int64]:
         """Remember *records* (dtype RECORD; keys distinct and new) and return their slots."""
         self.reserve(len(records))
+        return self._append(records, None)
+
+    def _append(self, records: NDArray[np.void], places: Places | None) -> NDArray[np.int64]:
+        """As `append`, where there is room; *places* are those that the segment being filled has for the keys."""
         slots = np.empty(len(records), np.int64)
         done = 0
         while done < len(records):
             filling = self.segments[self._filling]
-            part = records[done : done + filling.limit - filling.rows]
-            slots[done : done + len(part)] = filling.append(part) + filling.first
-            done += len(part)
-            self._next += len(part)
+            part = slice(done, done + filling.limit - filling.rows)
+            rows = filling.append(records[part], None if places is None or done else places[part])
+            slots[done : done + len(rows)] = rows + filling.first
+            done += len(rows)
+            self._next += len(rows)
         return slots
 
     def read(self, slots: NDArray[np.int64]) -> NDArray[np.void]:
@@ -269,3 +292,13 @@ _IN_RECORD, _IN_CHANGE = _label_bytes(RECORD), _label_bytes(CHANGE)
 def _relabel(rows: NDArray[np.void], at: NDArray[np.int64], change: NDArray[np.void]) -> None:
     """Set the labels of *change* in the *rows* at *at*."""
     rows.view(_IN_RECORD)["label"][at] = change.view(_IN_CHANGE)["label"]
+
+
+def _first_of_each(keys: Keys) -> NDArray[np.intp]:
+    """Positions of the first occurrence of every key, in order; the usual case of no repeat costs one sort."""
+    ordered = np.sort(keys[:, 0])
+    if not (ordered[1:] == ordered[:-1]).any():
+        return np.arange(len(keys))
+    whole = np.ascontiguousarray(keys).view([("high", "<u8"), ("low", "<u8")]).ravel()
+    _, first = np.unique(whole, return_index=True)
+    return np.sort(first)
