@@ -7,7 +7,7 @@ computed again, so that a window of a day costs what a window of a minute does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ RESOLUTION = 360
 """Buckets of a time window: one of an hour moves in steps of 10 s."""
 
 _DENSE = 1 << 20
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 class Totals:
@@ -35,7 +36,9 @@ class Totals:
             return
         groups = int(cell.max()) // self.size + 1
         self.added, self.retracted = _grown(self.added, groups), _grown(self.retracted, groups)
-        sides = [(self.added, slice(None))] if sign is None else [(self.added, sign > 0), (self.retracted, sign < 0)]
+        sides: list[tuple[Floats, slice | NDArray[np.bool_]]] = [(self.added, slice(None))]
+        if sign is not None and (sign < 0).any():
+            sides = [(self.added, sign > 0), (self.retracted, sign < 0)]
         for side, rows in sides:
             sums = np.bincount(cell[rows], weight[rows], minlength=side.size).reshape(side.shape)
             np.add(side, sums, out=side)
@@ -232,8 +235,13 @@ class CountWindow:
 
 def increments(cells: Cells, group: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64], Floats]:
     """The global cells and weights of a family's *cells*, for rows that belong to *group*; shapes (m,)."""
-    cell = group[cells.row].astype(np.int64) * size + cells.local
+    cell = of_rows(group, cells).astype(np.int64) * size + cells.local
     return cell, np.ones(len(cell)) if cells.weight is None else cells.weight
+
+
+def of_rows(column: NDArray[_Scalar], cells: Cells) -> NDArray[_Scalar]:
+    """The values in *column* of the rows that *cells* came from; shape (m,)."""
+    return column if cells.row is None else column[cells.row]
 
 
 def _rows(scored: Scored, at: NDArray[np.intp]) -> NDArray[np.void]:

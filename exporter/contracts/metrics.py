@@ -34,12 +34,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Additive increments: `weight[i]` (1 where None) onto cell `local[i]` of `group[i]`; shape (m,).
+    """Additive increments: `weight[i]` (1 where None) onto cell `local[i]` of its row's group; shape (m,).
 
-    `row[i]` is the row that an increment came from.
+    `row[i]` is the row that an increment came from; None where every row gave just one, in order.
     """
 
-    row: NDArray[np.intp]
+    row: NDArray[np.intp] | None
     local: NDArray[np.int64]
     weight: Floats | None = None
 

@@ -66,7 +66,7 @@ class Quality:
 
     def cells(self, rows: Scored) -> Cells:
         local = rows.actual.astype(np.int64) * self.classes + rows.predicted
-        return Cells(row=np.arange(len(rows)), local=local)
+        return Cells(row=None, local=local)
 
     # --- counters --------------------------------------------------------------------------------
 

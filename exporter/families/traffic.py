@@ -38,7 +38,7 @@ class TrafficFamily:
     def cells(self, rows: Traffic) -> Cells:
         failed = rows.error >= 0
         local = np.where(failed, self.classes + rows.error, rows.predicted).astype(np.int64)
-        return Cells(row=np.arange(len(rows)), local=local)
+        return Cells(row=None, local=local)
 
     def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         made = [Series("model_predictions_total", (("predicted", name),)) for name in names["class"]]

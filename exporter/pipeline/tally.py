@@ -8,7 +8,7 @@ from urllib.parse import quote
 import numpy as np
 
 from exporter.contracts import Family, Floats, Scored, Series, Traffic, WindowSpec
-from exporter.windows import TimeWindow, Totals, increments
+from exporter.windows import TimeWindow, Totals, increments, of_rows
 
 Names = Mapping[str, Sequence[str]]
 
@@ -34,10 +34,10 @@ class Tally:
         if isinstance(rows, Traffic):
             self.totals.add(cell, weight)
             return
-        sign = rows.sign[cells.row]
+        sign = of_rows(rows.sign, cells)
         self.totals.add(cell, weight, sign)
         for window in self.timed.values():
-            window.add(cell, weight * sign, rows.label_time[cells.row])
+            window.add(cell, weight * sign, of_rows(rows.label_time, cells))
 
     def slide(self, window: str, entered: Scored, left: Scored) -> None:
         """Count rows in that entered, and out that left, the *window* by count."""

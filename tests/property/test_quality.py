@@ -42,7 +42,8 @@ def scored(actual, predicted, sign=None):
 def sums(family, rows, sign=1):
     cells = family.cells(rows)
     assert cells.weight is None
-    return np.bincount(cells.local[rows.sign[cells.row] == sign], minlength=family.size).astype(float)
+    assert cells.row is None
+    return np.bincount(cells.local[rows.sign == sign], minlength=family.size).astype(float)
 
 
 def names(classes):
