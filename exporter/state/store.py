@@ -1,8 +1,9 @@
 """What must survive a kill: cursors, counts and remembered rows, changed by one durable transaction per cycle.
 
 SQLite holds the small things as named blobs, and decides what is committed; the tables hold the many rows and are
-named by it.  The order of a commit is: rows to disk, transaction to disk, labels into rows.  Label changes stay in
-the database until the rows that they went into were flushed, so that neither a kill nor a power cut loses one.
+named by it.  The order of a commit is: rows and label changes to disk, transaction to disk, labels into rows.  Label
+changes stay in a file of their own until the rows that they went into were flushed, so that neither a kill nor a power
+cut loses one.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import xxhash
 
-from exporter.contracts import CHANGE
 from exporter.errors import StateError, StateLocked, StateVersion
+from exporter.state.changes import Changes
 from exporter.state.table import LARGEST, Table
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ FLUSH_AFTER = 64 * 2**20
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blob (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS change (number INTEGER PRIMARY KEY, tab TEXT NOT NULL, value BLOB NOT NULL);
 """
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT,
            sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA}  # fmt: skip
@@ -57,7 +56,7 @@ class State:
         self.path = path
         self.damaged: Path | None = None
         self._tables: dict[str, Table] = {}
-        self._changes = 0
+        self._changes = Changes(path)
         self._lock: int | None = None
         if path is None:
             self._database = _connect(":memory:")
@@ -105,32 +104,31 @@ class State:
 
         Raises StateError if the disk refuses; nothing is lost then, and the same call may be made again.
         """
-        changes: list[tuple[str, bytes]] = []
         try:
             prepared = {name: table.prepare() for name, table in self._tables.items()}
+            self._changes.append((name, change) for name, (_, change) in prepared.items())
             with self._database:
                 self._database.execute("BEGIN IMMEDIATE")
                 self._put(blobs)
                 self._put({f"table/{name}": meta for name, (meta, _) in prepared.items()})
-                changes = [(name, change) for name, (_, change) in prepared.items() if change]
-                self._database.executemany("INSERT INTO change (tab, value) VALUES (?, ?)", changes)
+                self._put({"changes": self._changes.meta})
         except (sqlite3.Error, OSError) as error:
             raise StateError(f"cannot save the state in {self.path}: {error}; nothing is lost") from error
+        self._changes.committed()
         for table in self._tables.values():
             table.committed()
-        self._changes += sum(len(change) for _, change in changes)
-        if self._changes > FLUSH_AFTER:
-            self._flush()
+        if self._changes.length > FLUSH_AFTER:
+            self._try_to_flush()
 
     def drop_table(self, name: str) -> None:
         """Forget a table and its rows at once.
 
         Whoever drops it together with blobs drops it first: after a kill in between, both can be done again.
         """
+        self._flush()
         self._tables.pop(name, None)
         with self._database:
-            self._database.execute("DELETE FROM blob WHERE name = ?", (f"table/{name}",))
-            self._database.execute("DELETE FROM change WHERE tab = ?", (name,))
+            self._put({f"table/{name}": None})
         folder = self._folder(name)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
@@ -138,11 +136,12 @@ class State:
     def close(self) -> None:
         """Flush all rows and let go of the folder; without it, the next start replays the last changes."""
         if self.path:
-            self._flush()
+            self._try_to_flush()
         self._let_go()
 
     def _let_go(self) -> None:
         self._database.close()
+        self._changes.close()
         self._tables.clear()
         if self._lock is not None:
             os.close(self._lock)
@@ -170,22 +169,31 @@ class State:
         for name, meta in list(self.scan("table/")):
             table = self.table(name.removeprefix("table/"))
             table.restore(meta, trust_index=trust)
-        for name, change in self._database.execute("SELECT tab, value FROM change ORDER BY number"):
-            self._tables[name].apply(np.frombuffer(change, CHANGE))
-            self._changes += len(change)
+        self._changes = Changes(path, self.get("changes"))
+        for name, change in self._changes.read():
+            self._tables[name].apply(change)
+        self._changes.sweep()
         with self._database:
             self._put({"boot": boot})
 
     def _flush(self) -> None:
-        """Make labels durable in their rows and drop the changes that name them; if it fails, a later call will do."""
+        """Make labels durable in their rows and drop the changes that name them."""
+        for table in self._tables.values():
+            table.flush()
+        if not self._changes.length:
+            return
+        old = self._changes.begin()
+        with self._database:
+            self._put({"changes": self._changes.meta})
+        if old:
+            old.unlink(missing_ok=True)
+
+    def _try_to_flush(self) -> None:
+        """As `_flush`; if the disk refuses, a later call will do."""
         try:
-            for table in self._tables.values():
-                table.flush()
-            self._database.execute("DELETE FROM change")
+            self._flush()
         except (sqlite3.Error, OSError) as error:
-            log.warning("label changes stay in the database for now", extra={"problem": str(error)})
-        else:
-            self._changes = 0
+            log.warning("label changes stay in a file of their own for now", extra={"problem": str(error)})
 
     def _put(self, blobs: Mapping[str, bytes | None]) -> None:
         gone = [(name,) for name, value in blobs.items() if value is None]
@@ -216,8 +224,8 @@ class State:
 
     def _move_aside(self, path: Path) -> None:
         self._database.close()
+        self._changes.close()
         self._tables.clear()
-        self._changes = 0
         aside = path / datetime.fromtimestamp(time.time(), UTC).strftime("damaged-%Y%m%dT%H%M%S")
         while aside.exists():
             aside = aside.with_name(aside.name + "x")

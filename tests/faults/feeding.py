@@ -18,6 +18,7 @@ from typing import Any
 
 from exporter.pipeline import Pipeline, ledger
 from exporter.state import State, store, table
+from exporter.state.changes import Changes
 from exporter.state.segment import Segment
 from exporter.state.table import Table
 from tests.ledgers import L, P, config, labels, model, predictions
@@ -139,6 +140,9 @@ POINTS = {
     "segment-begun": _after(Table, "_begin"),
     "segment-forgotten": _after(Table, "forget"),
     "labels-flushed": _after(Table, "flush"),
+    "changes-written": _after(Changes, "append"),
+    "changes-begun": _after(Changes, "begin"),
+    "changes-dropped-with-their-file": _before(Changes, "sweep"),
     "undone": _after(Segment, "undo"),
     "restored": _after(Table, "restore"),
     "swept": _before(Table, "_sweep"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from exporter.contracts import Sight
@@ -44,7 +46,6 @@ def _another_database(path):
     path.unlink()
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE blob (something TEXT)")
-        database.execute("CREATE TABLE change (else_ TEXT)")
     database.close()
 
 
@@ -54,10 +55,25 @@ def _senseless_rows(path):
     database.close()
 
 
-def _unknown_table(path):
+def _changes(path, content, length):
+    """Label changes that the database believes in."""
+    (path.parent / "changes-7").write_bytes(content)
     with sqlite3.connect(path) as database:
-        database.execute("INSERT INTO change (tab, value) VALUES ('nobody', x'00')")
+        database.execute("INSERT OR REPLACE INTO blob VALUES ('changes', ?)", (msgspec.msgpack.encode((7, length)),))
     database.close()
+
+
+def _unknown_table(path):
+    content = struct.pack("<IQ", 6, 0) + b"nobody"
+    _changes(path, content, len(content))
+
+
+def _lost_changes(path):
+    _changes(path, b"", 50)
+
+
+def _senseless_changes(path):
+    _changes(path, b"\xff" * 50, 50)
 
 
 @pytest.mark.parametrize(
@@ -68,9 +84,20 @@ def _unknown_table(path):
         _another_database,
         _senseless_rows,
         _unknown_table,
+        _lost_changes,
+        _senseless_changes,
         lambda path: os.truncate(path, 5000),
     ],
-    ids=["garbage", "garbage-inside", "another-database", "senseless-rows", "unknown-table", "truncated"],
+    ids=[
+        "garbage",
+        "garbage-inside",
+        "another-database",
+        "senseless-rows",
+        "unknown-table",
+        "lost-changes",
+        "senseless-changes",
+        "truncated",
+    ],
 )
 def test_a_damaged_database_is_moved_aside(folder, harm):
     """The exporter starts anew beside the damaged files, twice in a row, and everything can be counted again."""
