@@ -86,12 +86,12 @@ class Join:
         new = self._remember(made, results)
         waiting = self._waiting(made.key[new])
         labels = _both(waiting, told)
-        slot = self.remembered.find(labels.key)
+        slot, record = self.remembered.look(labels.key)
         known = slot >= 0
         if not known.all():
             self._hold(_at(labels, np.flatnonzero(~known)), results)
-            labels, slot = _at(labels, np.flatnonzero(known)), slot[known]
-        scored, group, time = self._score(labels, slot, results)
+            labels, slot, record = _at(labels, np.flatnonzero(known)), slot[known], record[known]
+        scored, group, time = self._score(labels, slot, record, results)
         return Joined(new=new, scored=scored, answered_group=group, answered_time=time, results=results)
 
     # --- predictions -----------------------------------------------------------------------------
@@ -109,10 +109,9 @@ class Join:
         """Labels that waited for predictions of *keys*; they wait no longer."""
         if not self.held or not len(keys):
             return Told(key=keys[:0], time=np.empty(0), actual=np.empty(0, np.int32))
-        slot = self.early.find(keys)
-        slot = slot[slot >= 0]
-        record = self.early.read(slot)
-        alive = record["actual"] != UNKNOWN
+        slot, record = self.early.look(keys)
+        alive = np.flatnonzero(slot >= 0)
+        alive = alive[record["actual"][alive] != UNKNOWN]
         slot, record = slot[alive], record[alive]
         gone = np.zeros(len(slot), CHANGE)
         gone["slot"], gone["actual"] = slot, UNKNOWN
@@ -126,8 +125,9 @@ class Join:
 
     # --- labels ----------------------------------------------------------------------------------
 
-    def _score(self, labels: Told, slot: NDArray[np.int64], results: Counter[str]) -> tuple[Scored, Codes, Floats]:
-        record = self.remembered.read(slot)
+    def _score(
+        self, labels: Told, slot: NDArray[np.int64], record: NDArray[np.void], results: Counter[str]
+    ) -> tuple[Scored, Codes, Floats]:
         late = labels.time - record["time"] > self.horizon
         if late.any():
             results["late"] += int(late.sum())
@@ -142,8 +142,7 @@ class Join:
         records = np.zeros(len(labels), RECORD)
         records["key"], records["time"], records["actual"] = labels.key, labels.time, UNKNOWN
         self.early.remember(records)
-        slot = self.early.find(labels.key)
-        settled = _settle(self.early, slot, self.early.read(slot), labels)
+        settled = _settle(self.early, *self.early.look(labels.key), labels)
         self.held += len(settled.first)
         results["early"] += settled.results.pop("matched", 0) + settled.results.pop("corrected", 0)
         results.update(settled.results)

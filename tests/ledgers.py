@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.config.resolved import Config, ModelConfig, Stream
 from exporter.contracts import Batch, Categorical, MappingSpec, ModelSpec, Poll, Snapshot, Status, WindowSpec
 from exporter.pipeline import Delivery, Pipeline
+from exporter.state.table import Table
 
 NAN = math.nan
 OWN = (b"", b"")
@@ -141,3 +143,10 @@ def of_model(name: str, **labels: str) -> Sample:
 def result(pipeline: Pipeline, word: str, model: str = "m") -> int:
     """How often a row came to *word* at the join."""
     return pipeline.ledgers[model].results[word]
+
+
+def rows_at(table: Table, slots: NDArray[np.int64]) -> NDArray[np.void]:
+    """The rows that *table* remembers at *slots*."""
+    known = np.concatenate([np.arange(part.first, part.first + part.rows) for part in table.segments])
+    assert np.isin(slots, known).all()
+    return np.concatenate(list(table.scan()))[np.searchsorted(known, slots)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,22 @@ from exporter.contracts import RECORD, Keys
 LOAD = 0.6
 OPAQUE = np.dtype(f"V{RECORD.itemsize}")
 """A record as mere bytes: copied several times faster than field by field."""
-Places: TypeAlias = NDArray[np.uint64]
-"""Places in an index, one per key; shape (n,)."""
 _ENTRY = np.dtype("<u8")
 _LOW = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
 _CHUNK = 65_536
+
+
+class Probed(NamedTuple):
+    """What became of the search for n keys; arrays of shape (n,).
+
+    `row` is the row number, -1 of a key that is not here; `records` (dtype OPAQUE) are the rows themselves, and
+    mean nothing elsewhere; `place` is where in the index the search ended: of a key that is not here, a free one.
+    """
+
+    row: NDArray[np.int64]
+    records: NDArray[np.void]
+    place: NDArray[np.uint64]
 
 
 class Segment:
@@ -59,20 +69,15 @@ class Segment:
     def _index_path(self, capacity: int) -> Path | None:
         return self.folder / f"{self.first:012d}.{capacity}.index" if self.folder else None
 
-    def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Row number of every key, -1 where it is not here; shape (n,)."""
-        return self.probe(keys)[0]
-
-    def probe(self, keys: Keys) -> tuple[NDArray[np.int64], Places]:
-        """As `find`, and where in the index the search for each key ended: of one that is not here, a free place."""
-        out = np.full(len(keys), -1, np.int64)
+    def probe(self, keys: Keys) -> Probed:
+        """Look for every key; records are copied whole, because that is faster than to read their keys in place."""
+        row_of = np.full(len(keys), -1, np.int64)
+        records = np.empty(len(keys), OPAQUE)
         high, low = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
         mask = np.uint64(self.capacity - 1)
         place = high & mask
-        if not self.rows:
-            return out, place
-        at, fingerprint, todo = place, low >> _HIGH, np.arange(len(keys))
-        stored = self.log["key"]
+        at, fingerprint, todo = place, low >> _HIGH, np.arange(len(keys) if self.rows else 0)
+        stored = self.log.view(OPAQUE)
         while len(todo):
             entry = self.index[at]
             ahead = entry != 0
@@ -80,19 +85,22 @@ class Segment:
             if len(near):
                 row = (entry[near] & _LOW).astype(np.int64) - 1
                 who = todo[near]
-                found = stored[np.minimum(row, self.rows - 1)]
-                same = (found[:, 0] == high[who]) & (found[:, 1] == low[who]) & (row < self.rows)
-                out[who[same]] = row[same]
-                ahead[near[same]] = False
+                found = stored.take(np.minimum(row, self.rows - 1))
+                key = found.view(RECORD)["key"]
+                same = (key[:, 0] == high[who]) & (key[:, 1] == low[who]) & (row < self.rows)
+                if not same.all():
+                    near, who, row, found = near[same], who[same], row[same], found[same]
+                row_of[who], records[who] = row, found
+                ahead[near] = False
             left = np.flatnonzero(ahead)
             at, fingerprint, todo = (at[left] + np.uint64(1)) & mask, fingerprint[left], todo[left]
             place[todo] = at
-        return out, place
+        return Probed(row_of, records, place)
 
-    def append(self, records: NDArray[np.void], places: Places | None = None) -> NDArray[np.int64]:
+    def append(self, records: NDArray[np.void], places: NDArray[np.uint64] | None = None) -> NDArray[np.int64]:
         """Store *records* (dtype RECORD, keys distinct and not here yet) and return their row numbers.
 
-        *places* are where `probe` ended for their keys, if nothing was stored since.
+        *places* are those that `probe` gave for their keys, if nothing was stored since.
         """
         start, end = self.rows, self.rows + len(records)
         self.log.view(OPAQUE)[start:end] = records.view(OPAQUE)
@@ -101,7 +109,7 @@ class Segment:
         self.newest = max(self.newest, float(records["time"].max()))
         return np.arange(start, end)
 
-    def _insert(self, keys: Keys, start: int, places: Places | None = None) -> None:
+    def _insert(self, keys: Keys, start: int, places: NDArray[np.uint64] | None = None) -> None:
         mask = np.uint64(self.capacity - 1)
         at = keys[:, 0] & mask if places is None else places
         entry = ((keys[:, 1] >> _HIGH) << _HIGH) | np.arange(start + 1, start + 1 + len(keys), dtype=np.uint64)

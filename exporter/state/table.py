@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from exporter.contracts import CHANGE, RECORD, Keys
 from exporter.errors import StateError
-from exporter.state.segment import OPAQUE, Places, Segment, room
+from exporter.state.segment import OPAQUE, Segment, room
 
 SMALLEST = 1 << 13
 LARGEST = 1 << 23
@@ -58,17 +58,27 @@ class Table:
         return sum(segment.log.nbytes + segment.index.nbytes for segment in self.segments)
 
     def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Slot of every key, -1 where it is not remembered; shape (n,).  Newest segments are asked first."""
-        out = np.full(len(keys), -1, np.int64)
+        """Slot of every key, -1 where it is not remembered; shape (n,)."""
+        return self.look(keys)[0]
+
+    def look(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
+        """As `find`, with copies of the rows (dtype RECORD), which mean nothing where the slot is -1.
+
+        Newest segments are asked first.
+        """
+        if len(self.segments) == 1:
+            row, records, _ = self.segments[0].probe(keys)
+            return np.where(row < 0, -1, row + self.segments[0].first), records.view(RECORD)
+        slot, records = np.full(len(keys), -1, np.int64), np.empty(len(keys), OPAQUE)
         todo = np.arange(len(keys))
         for segment in reversed(self.segments):
-            row = segment.find(keys[todo])
+            row, found, _ = segment.probe(keys[todo])
             hit = row >= 0
-            out[todo[hit]] = row[hit] + segment.first
+            slot[todo[hit]], records[todo[hit]] = row[hit] + segment.first, found[hit]
             todo = todo[~hit]
             if not len(todo):
                 break
-        return out
+        return slot, records.view(RECORD)
 
     def reserve(self, rows: int) -> None:
         """Make room for *rows* more rows, so that `append` of so many cannot fail.
@@ -94,10 +104,10 @@ class Table:
             return np.empty(0, np.intp)
         keys = records["key"]
         filling = self._filling
-        row, places = self.segments[filling].probe(keys)
+        row, _, places = self.segments[filling].probe(keys)
         new = np.flatnonzero(row < 0)
         for segment in reversed(self.segments[:filling]):
-            new = new[segment.find(keys[new]) < 0]
+            new = new[segment.probe(keys[new]).row < 0]
         new = new[_first_of_each(keys[new])]
         if len(new) == len(records):
             self._append(records, places)
@@ -110,7 +120,7 @@ class Table:
         self.reserve(len(records))
         return self._append(records, None)
 
-    def _append(self, records: NDArray[np.void], places: Places | None) -> NDArray[np.int64]:
+    def _append(self, records: NDArray[np.void], places: NDArray[np.uint64] | None) -> NDArray[np.int64]:
         """As `append`, where there is room; *places* are those that the segment being filled has for the keys."""
         slots = np.empty(len(records), np.int64)
         done = 0
@@ -122,13 +132,6 @@ class Table:
             done += len(rows)
             self._next += len(rows)
         return slots
-
-    def read(self, slots: NDArray[np.int64]) -> NDArray[np.void]:
-        """Copies of the rows at *slots*, dtype RECORD."""
-        out = np.empty(len(slots), OPAQUE)
-        for segment, here in self._by_segment(slots):
-            out[here] = segment.log.view(OPAQUE)[slots[here] - segment.first]
-        return out.view(RECORD)
 
     def relabel(self, change: NDArray[np.void]) -> None:
         """Set labels (dtype CHANGE), each slot named once between two commits.

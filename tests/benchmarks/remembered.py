@@ -48,8 +48,7 @@ def exporter(path: Path, count: int) -> dict[str, float]:
     wanted = np.random.default_rng(5).permutation(count)[:LOOKUPS]
     begun = time.process_time()
     for at in range(0, LOOKUPS, BATCH):
-        slots = table.find(ids[wanted[at : at + BATCH]])
-        found = table.read(slots)
+        slots, found = table.look(ids[wanted[at : at + BATCH]])
         assert (slots == wanted[at : at + BATCH]).all()
         assert len(found) == BATCH
     seconds = time.process_time() - begun

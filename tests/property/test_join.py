@@ -64,8 +64,8 @@ class Joining:
         self.state.commit({})
 
     def label(self, one):
-        slot = self.join.remembered.find(keys([one]))
-        actual = int(self.join.remembered.read(slot)["actual"][0]) if slot[0] >= 0 else UNKNOWN
+        slot, row = self.join.remembered.look(keys([one]))
+        actual = int(row["actual"][0]) if slot[0] >= 0 else UNKNOWN
         return None if actual == UNKNOWN else actual
 
 

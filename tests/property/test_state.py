@@ -102,10 +102,10 @@ class TableMachine(RuleBasedStateMachine):
     def all_is_found_as_it_is(self):
         if not hasattr(self, "state"):
             return
-        slots = self.table.find(keys(range(62)))
+        slots, read = self.table.look(keys(range(62)))
         assert slots.tolist() == [self.rows[name][0] if name in self.rows else -1 for name in range(62)]
         known = [name for name in range(62) if name in self.rows]
-        read = self.table.read(slots[slots >= 0])
+        read = read[slots >= 0]
         assert read["key"].tolist() == keys(known).tolist()
         assert read["time"].tolist() == [self.rows[name][1] for name in known]
         for name, actual in zip(known, read["actual"].tolist(), strict=True):

@@ -186,7 +186,7 @@ def test_labels_of_the_same_cycle_are_seen_when_rows_are_forgotten(monkeypatch):
     assert joining.join.held == 2
     commit({})
     assert joining.join.early.rows == 2
-    assert UNKNOWN not in joining.join.early.read(joining.join.early.find(keys([14, 15])))["actual"]
+    assert UNKNOWN not in joining.join.early.look(keys([14, 15]))[1]["actual"]
 
 
 def test_lost_waiting_labels_are_told(monkeypatch):

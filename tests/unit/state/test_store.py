@@ -11,7 +11,7 @@ import pytest
 from exporter.contracts import CHANGE, RECORD, UNKNOWN
 from exporter.errors import StateError, StateLocked, StateVersion
 from exporter.state import State, store
-from tests.ledgers import keys
+from tests.ledgers import keys, rows_at
 
 
 def records(*ids):
@@ -77,7 +77,7 @@ def test_rows_and_labels_come_back(open_state, end):
     end(state)
     table = open_state().table("t")
     assert table.find(keys("abc")).tolist() == [0, 1, -1]
-    assert table.read(np.array([0, 1]))["actual"].tolist() == [5, UNKNOWN]
+    assert rows_at(table, np.array([0, 1]))["actual"].tolist() == [5, UNKNOWN]
 
 
 def test_label_changes_are_dropped_once_they_are_in_the_rows(open_state, folder, monkeypatch):
@@ -94,7 +94,7 @@ def test_label_changes_are_dropped_once_they_are_in_the_rows(open_state, folder,
         kept.append([path.stat().st_size // frame for path in folder.glob("changes-*")])
     assert kept == [[1], [2], [3], [], [1], [2], [3], [], [1], [2]]
     abandon(state)
-    assert open_state().table("t").read(np.arange(10))["actual"].tolist() == list(range(10))
+    assert rows_at(open_state().table("t"), np.arange(10))["actual"].tolist() == list(range(10))
 
 
 def test_a_folder_is_used_by_one_process(open_state, folder):
@@ -171,13 +171,13 @@ def test_a_failed_commit_can_be_made_again(open_state):
     state._database.execute("PRAGMA query_only = ON")
     with pytest.raises(StateError, match="nothing is lost"):
         state.commit({"x": b"2"})
-    assert state.table("t").read(np.array([0]))["actual"][0] == UNKNOWN
+    assert rows_at(state.table("t"), np.array([0]))["actual"][0] == UNKNOWN
     state._database.execute("PRAGMA query_only = OFF")
     state.commit({"x": b"2"})
     abandon(state)
     state = open_state()
     assert state.get("x") == b"2"
-    assert state.table("t").read(np.array([0]))["actual"][0] == 5
+    assert rows_at(state.table("t"), np.array([0]))["actual"][0] == 5
 
 
 def test_a_failed_flush_is_made_up_for(open_state, caplog):
@@ -190,7 +190,7 @@ def test_a_failed_flush_is_made_up_for(open_state, caplog):
     state._database.execute("PRAGMA query_only = ON")
     state.close()
     assert "label changes stay" in caplog.text
-    assert open_state().table("t").read(np.array([0]))["actual"][0] == 5
+    assert rows_at(open_state().table("t"), np.array([0]))["actual"][0] == 5
 
 
 def test_another_boot_builds_the_index_anew(open_state, folder, monkeypatch, tmp_path):

@@ -12,7 +12,7 @@ from exporter.contracts import CHANGE, RECORD, UNKNOWN
 from exporter.errors import StateError
 from exporter.state import segment, table
 from exporter.state.table import Table
-from tests.ledgers import keys
+from tests.ledgers import keys, rows_at
 
 
 def records(*ids, time=0.0):
@@ -56,7 +56,7 @@ def test_rows_are_found_by_their_whole_key(made):
     assert made.find(keys("a")).tolist() == [-1]
     assert made.append(records("a", "b")).tolist() == [0, 1]
     assert made.find(keys("bxa")).tolist() == [1, -1, 0]
-    assert made.read(np.array([1, 0]))["key"].tolist() == keys("ba").tolist()
+    assert rows_at(made, np.array([1, 0]))["key"].tolist() == keys("ba").tolist()
 
 
 def test_slots_run_on_through_segments(made):
@@ -64,7 +64,7 @@ def test_slots_run_on_through_segments(made):
     assert made.append(records(*range(30))).tolist() == list(range(30))
     assert [one.first for one in made.segments] == [0, 9, 18, 27]
     assert made.find(keys(range(30))).tolist() == list(range(30))
-    assert made.read(np.arange(29, -1, -1))["key"].tolist() == keys(range(29, -1, -1)).tolist()
+    assert rows_at(made, np.arange(29, -1, -1))["key"].tolist() == keys(range(29, -1, -1)).tolist()
 
 
 def test_room_is_reserved_over_the_end_of_a_segment(made, monkeypatch):
@@ -108,10 +108,10 @@ def test_labels_of_committed_rows_wait_for_the_commit(made):
     commit(made)
     made.append(records("b"))
     made.relabel(change([0, 1], 7))
-    assert made.read(np.array([0, 1]))["actual"].tolist() == [UNKNOWN, 7]
+    assert rows_at(made, np.array([0, 1]))["actual"].tolist() == [UNKNOWN, 7]
     _, changes = commit(made)
     assert np.frombuffer(changes, CHANGE)["slot"].tolist() == [0]
-    assert made.read(np.array([0, 1]))["actual"].tolist() == [7, 7]
+    assert rows_at(made, np.array([0, 1]))["actual"].tolist() == [7, 7]
 
 
 def test_what_was_not_committed_is_undone(made):
@@ -219,7 +219,7 @@ def test_forgotten_rows_show_labels_that_wait_for_the_commit(made):
     ((rows, _),) = made.forget(before=6.0, most=0)
     assert np.flatnonzero(rows["actual"] != UNKNOWN).tolist() == [2]
     assert rows["actual"][2] == 3
-    assert set(reopened(made.folder, meta).read(np.arange(18))["actual"].tolist()) == {UNKNOWN}
+    assert set(rows_at(reopened(made.folder, meta), np.arange(18))["actual"].tolist()) == {UNKNOWN}
 
 
 def test_labels_of_forgotten_rows_are_passed_over(made):
@@ -227,7 +227,7 @@ def test_labels_of_forgotten_rows_are_passed_over(made):
     made.append(records(*range(18), time=5.0))
     made.forget(before=6.0, most=0)
     made.apply(change([2, 12], 1))
-    assert made.read(np.array([12]))["actual"].tolist() == [1]
+    assert rows_at(made, np.array([12]))["actual"].tolist() == [1]
 
 
 def test_memory_works_like_disk():
@@ -237,7 +237,7 @@ def test_memory_works_like_disk():
     commit(one)
     one.relabel(change([29, 0], 1))
     commit(one)
-    assert one.read(np.array([0, 29]))["actual"].tolist() == [1, 1]
+    assert rows_at(one, np.array([0, 29]))["actual"].tolist() == [1, 1]
     assert [len(rows) for rows in one.scan()] == [9, 9, 9, 3]
     assert one.size > 0
 
