@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from exporter import __version__
+from exporter.config.faults import nearest
 from exporter.errors import ConfigError, ExporterError
 from exporter.telemetry import configure_logging
 
@@ -57,7 +59,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     words = sys.argv[1:] if arguments is None else list(arguments)
     at = words.index("--") if "run" in words and "--" in words else len(words)
-    options = parser.parse_args(words[:at] if "run" in words[:at] else words)
+    ours = words[:at] if "run" in words[:at] else words
+    _refuse_unknown_flags(parser, ours)
+    options = parser.parse_args(ours)
     options.words = words[at + 1 :]
     configure_logging(options.log_level, options.log_format, sys.stderr)
     try:
@@ -74,14 +78,41 @@ def _run(arguments: Sequence[str] | None) -> int:
         return OK
 
 
+def _refuse_unknown_flags(parser: _Parser, words: Sequence[str]) -> None:
+    """Before argparse takes the value of a misspelt flag for a command."""
+    known = parser.options()
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in known:
+            near = nearest(flag, known)
+            parser.error(f"there is no {flag}" + (f"; did you mean {near}?" if near else ""))
+
+
 class _Parser(argparse.ArgumentParser):
     """Takes no flag for the one that it begins like: another one may begin like it tomorrow."""
 
     def __init__(self, **words: Any) -> None:
         super().__init__(allow_abbrev=False, **words)
 
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, what was probably meant, and where help is."""
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        near = nearest(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else None
+        self.exit(
+            USAGE,
+            f"{self.prog}: error: {message}{f'; did you mean {near}?' if near else ''}\ntry {self.prog} --help\n",
+        )
 
-def _parser() -> argparse.ArgumentParser:
+    def options(self) -> set[str]:
+        """All flags of this parser and of its commands."""
+        found = set(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - argparse has no other way to ask
+                found.update(*(parser.options() for parser in action.choices.values()))
+        return found
+
+
+def _parser() -> _Parser:
     parser = _Parser(
         prog="model-exporter",
         description="Joins a model's predictions with their late labels and tells Prometheus how good the model is.",
@@ -219,11 +250,11 @@ def _supervise(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
     return app.run()
 
 
-def _is_there(options: argparse.Namespace) -> bool:
-    """Whether the config is; says what to do if not."""
+def _is_there(options: argparse.Namespace, how: str = "--config.file FILE") -> bool:
+    """Whether the config is; says what to do if not, and *how* to name another."""
     if not options.config.exists():
         print(
-            f"model-exporter: there is no {options.config}: name your config with --config.file FILE.\n"
+            f"model-exporter: there is no {options.config}: name your config with {how}.\n"
             "New here? `model-exporter demo` shows a model at work, and leaves a config to begin with in a folder\n"
             "that you name: `model-exporter demo FOLDER`.",
             file=sys.stderr,
@@ -255,16 +286,21 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         return OK
     if options.read is not None and options.read < 1:
         parser.error("--read takes a number of rows from 1 up")
-    return check.run(options.file or Path("model-exporter.yml"), options.read, sys.stdout)
+    if options.file is None:
+        options.file = options.config
+        if not _is_there(options, "model-exporter check FILE"):
+            return CONFIG
+    return check.run(options.file, options.read, sys.stdout)
 
 
 def _demo(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     del parser
     from exporter import demo
     from exporter.app import App, Options
-    from exporter.web.server import parse_address
+    from exporter.web.server import free, parse_address
 
     host, _ = parse_address(options.address)
+    free(options.address, "model-exporter demo --web.listen-address 127.0.0.1:0 takes any that is free")
     shown = "localhost" if host in {"", "0.0.0.0", "::"} else f"[{host}]" if ":" in host else host  # noqa: S104
 
     def serve(config: Path, state: Path, address: str, supervisor: Supervisor) -> int:

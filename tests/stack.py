@@ -116,4 +116,3 @@ def rules(stack: Stack) -> list[tuple[str, dict[str, Any]]]:
     """All rules that Prometheus has loaded: (group, rule)."""
     groups = stack.get("prometheus:9090", "/api/v1/rules")["data"]["groups"]
     return [(group["name"], rule) for group in groups for rule in group["rules"]]
-

@@ -99,5 +99,3 @@ def _dump(document: Any) -> str:
 def _stream(documents: Any) -> str:
     head = f"# Written by `model-exporter bundle --format kubernetes`, version {__version__}.\n"
     return head + "---\n".join(_dump(one) for one in documents)
-
-

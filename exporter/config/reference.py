@@ -15,6 +15,7 @@ from exporter.config.streams import NAMES, Role
 from exporter.config.thresholds import Floor, ModelThresholds, TargetThresholds
 from exporter.config.types import Duration, Secret, duration_text
 from exporter.config.written import (
+    NOTES,
     FieldEntry,
     Limits,
     ModelEntry,
@@ -43,7 +44,8 @@ _SCALAR = {"text", "whole number", "number", "truth value"}
 _INTRODUCTION = """\
 A config is one YAML file. Durations are a number and a unit (`500ms`, `30s`, `5m`, `1h30m`, `45d`, `2w`).
 `on`, `off`, `yes`, `no` and `1:30` are texts. `!env NAME` takes a text from the environment, `!file PATH` from a file
-next to the config; neither is ever shown. Every fault is listed with its line by `model-exporter check FILE`.
+next to the config; neither is ever shown. Keys of the whole file that begin with `x-` are left alone, for YAML's
+anchors. Every fault is listed with its line by `model-exporter check FILE`.
 """
 
 
@@ -62,6 +64,7 @@ def json_schema() -> dict[str, Any]:
     target["allOf"] = [{"not": {"required": list(pair)}} for pair in itertools.combinations(lives, 2)]
     root_names = [{"required": ["models"]}, {"required": ["targets"]}]
     definitions[_name(Root)]["anyOf"] = root_names
+    definitions[_name(Root)]["patternProperties"] = {f"^{NOTES}": {}}
     stream["properties"]["fields"]["propertyNames"] = {"enum": list(NAMES["predictions"])}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

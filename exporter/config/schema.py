@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from exporter.config.targets import target
 from exporter.config.thresholds import as_bounds, with_bounds
 from exporter.config.types import canonical
 from exporter.config.windows import item, windows
-from exporter.config.written import Limits, ModelEntry, Root, StreamEntry, TargetEntry
+from exporter.config.written import NOTES, Limits, ModelEntry, Root, StreamEntry, TargetEntry
 from exporter.contracts import ModelSpec
 
 __all__ = ["Config", "Limits", "ModelConfig", "ProbeConfig", "Stream", "TargetConfig", "load", "parse"]
@@ -56,7 +57,7 @@ def parse(text: str, name: str, directory: Path = Path(), environment: Mapping[s
     if root.value is None:
         faults.add(root.mark, "", "the config is empty; it begins with models:")
     else:
-        values = decoder.fields(root, Root, "")
+        values = decoder.fields(_without_notes(root), Root, "")
         _check_not_empty(faults, root)
     if values is BROKEN or len(faults):
         raise faults.error()
@@ -66,6 +67,14 @@ def parse(text: str, name: str, directory: Path = Path(), environment: Mapping[s
         limits=values["limits"],
         hidden=frozenset(hidden_paths(root)),
     )
+
+
+def _without_notes(root: Node) -> Node:
+    """*root* without keys such as `x-common`: what stands there is for YAML's anchors to name, and for nobody else."""
+    if not isinstance(root.value, dict):
+        return root
+    kept = {name: node for name, node in root.value.items() if not name.startswith(NOTES)}
+    return dataclasses.replace(root, value=kept)
 
 
 def _check_not_empty(faults: Faults, root: Node) -> None:

@@ -6,8 +6,11 @@ from typing import Any
 
 from exporter.config.faults import Faults
 from exporter.config.nodes import BROKEN, Node
-from exporter.config.types import Duration
+from exporter.config.types import Duration, duration_text
 from exporter.contracts import WindowSpec
+
+LONGEST = 36_525 * 86_400.0
+MOST_ROWS = 10_000_000
 
 
 def item(node: Node, position: int) -> Node:
@@ -39,13 +42,17 @@ def _window(text: str | int) -> WindowSpec:
         raise ValueError(f"a window needs a unit; write {text}s for a time, or last {text} for a count")  # noqa: TRY004 - read as a fault of the value
     words = text.split()
     if len(words) == 2 and words[0] == "last":
-        if not (words[1].isascii() and words[1].isdigit() and 0 < len(words[1]) < 10 and int(words[1]) > 0):
+        if not (words[1].isascii() and words[1].isdigit() and int(words[1]) > 0):
             raise ValueError("a window by count is written last N, such as last 1000")
+        if int(words[1]) > MOST_ROWS:
+            raise ValueError(f"a window by count keeps its rows in memory: last {MOST_ROWS} at most")
         return WindowSpec(name=f"last {int(words[1])}", rows=int(words[1]))
     try:
         seconds = Duration.parse(text)
     except ValueError:
         seconds = Duration(0)
-    if not 0 < seconds < 1e11:
+    if not seconds > 0:
         raise ValueError("a window is a time such as 1h or 24h, or a count such as last 1000")
+    if seconds > LONGEST:
+        raise ValueError(f"a window of time is at most {duration_text(LONGEST)} long; for all time, use the counters")
     return WindowSpec(name=text, seconds=float(seconds))

@@ -179,6 +179,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     ] = 128
 
 
+NOTES = "x-"
+"""How keys of the whole file begin that only YAML's anchors use."""
+
+
 class Root(Struct, frozen=True, kw_only=True):
     """The whole file."""
 

@@ -62,6 +62,8 @@ class Feed:
     turn: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever polls; it outlives a reload, so that no second poll joins one that was left behind."""
     failures: int = 0
+    complained: tuple[str, float] | None = None
+    """What was last said of a failure, and when (monotonic); None if the last poll worked."""
     polling_since: float | None = None
     told_stuck: float | None = None
     quiet_since: float | None = None
@@ -79,6 +81,7 @@ class Feed:
     def take_over(self, before: Feed) -> None:
         """Go on in the place of *before*, which read the same source until a reload."""
         self.turn, self.heard, self.failures = before.turn, before.heard, before.failures
+        self.complained = before.complained
         begins_anew = self.cursor is None and before.cursor is not None
         if before.attempted.is_set() and not begins_anew:
             self.attempted.set()

@@ -23,6 +23,7 @@ STUCK_FACTOR = 2.0
 HEALTH_BOUND = 600.0
 SILENT_BOUND = 60.0
 COMPLAIN_EVERY = 60.0
+REMIND_EVERY = 600.0
 GRACE = 0.3
 """Seconds that the end waits for polls that are under way: what they bring would be dropped anyway."""
 
@@ -247,13 +248,15 @@ class Scheduler:
         feed, outcome, now = report.feed, report.outcome, self._clock.monotonic()
         if isinstance(outcome, Failure):
             feed.telemetry.failed(outcome.reason, report.seconds, outcome.message, outcome.retry_in)
-            fields = {"source": feed.name, "reason": outcome.reason, "problem": outcome.message}
-            log.warning("a poll failed", extra=fields)
+            self._complain_of(feed, outcome, now)
             feed.quiet_since = now if feed.quiet_since is None else feed.quiet_since
             feed.attempted.set()
             self._changed = True
             return
         feed.heard = now
+        if feed.complained:
+            feed.complained = None
+            log.info("polls work again", extra={"source": feed.name})
         feed.telemetry.polled(report.seconds)
         batch = outcome.batch
         if batch is not None:
@@ -266,6 +269,14 @@ class Scheduler:
             feed.quiet_since = now
         if not outcome.more:
             feed.attempted.set()
+
+    def _complain_of(self, feed: Feed, failure: Failure, now: float) -> None:
+        """Log a failure when it begins and when it becomes another one, and remind of it now and then."""
+        said, at = feed.complained or ("", -math.inf)
+        if said != failure.message or now - at >= REMIND_EVERY:
+            feed.complained = failure.message, now
+            fields = {"source": feed.name, "reason": failure.reason, "problem": failure.message}
+            log.warning("a poll failed", extra=fields)
 
     def _note_look(self, seen: Seen) -> None:
         """Say of a look, once what it told is taken in, how it went."""

@@ -150,9 +150,9 @@ class Files:
             table = self._gather(track, plan, gathered, deadline)
         records = table or gathered.records()
         batch = None if records is None else self._mapper.batch(records)
-        self._say()
         if batch is None and not gathered.advanced:
             self._complain()
+        self._say()
         if cursor is None or track != before:
             cursor = self._written(track)
         self._cursor, self._track, self._plan = cursor, track, plan

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Final, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -199,7 +200,8 @@ class Connection(asyncio.Protocol):
         ]
         if self._shared.stopping:
             headers.append(("Connection", "close"))
-        head = self._http.send(h11.Response(status_code=response.status, headers=headers)) or b""
+        reason = HTTPStatus(response.status).phrase.encode()
+        head = self._http.send(h11.Response(status_code=response.status, headers=headers, reason=reason)) or b""
         is_head = self._request is not None and self._request.method == b"HEAD"
         if not is_head:
             self._http.send_with_data_passthrough(h11.Data(data=response.body))

@@ -51,6 +51,14 @@ def _listen(address: str) -> socket.socket:
         raise ListenError(f"cannot listen on {address}: {advice}") from error
 
 
+def free(address: str, way_out: str) -> None:
+    """Raise ListenError, with the *way_out*, if *address* cannot be listened on: before other work is done in vain."""
+    try:
+        _listen(address).close()
+    except ListenError as error:
+        raise ListenError(f"{error}; {way_out}") from error
+
+
 class Server:
     """Serves what *respond* answers, from `start` until `stop`, in a thread of its own.
 

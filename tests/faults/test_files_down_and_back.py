@@ -24,6 +24,14 @@ def test_source_down_at_start(tmp_path, reads, lines):
     assert labels.drain() == ["1"]
 
 
+def test_what_a_poll_raises_is_not_logged_as_well(tmp_path, reads, caplog):
+    """The scheduler tells of it; twice is noise."""
+    labels = reads(tmp_path / "x.jsonl")
+    with pytest.raises(SourceUnavailable):
+        labels.poll()
+    assert caplog.messages == []
+
+
 def test_source_dies_later(tmp_path, reads, lines):
     """A file that is deleted makes the source unavailable; what is written there later is new."""
     log = tmp_path / "x.jsonl"

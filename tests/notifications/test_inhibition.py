@@ -117,9 +117,7 @@ def test_who_silences_whom(alertmanager):
     running = alertmanager(assemble(SHIPPED, {"receivers.yml": SILENT}))
     wanted, posted = [], []
     for number, (sources, silenced, heard) in enumerate(CASES.values()):
-        apart = [
-            [{**one, "job": f"{one['job']}-{number}"} for one in alerts] for alerts in (sources, silenced, heard)
-        ]
+        apart = [[{**one, "job": f"{one['job']}-{number}"} for one in alerts] for alerts in (sources, silenced, heard)]
         wanted += apart[1]
         posted += itertools.chain(*apart)
     running.alert(*({"labels": labels} for labels in posted))

@@ -14,6 +14,7 @@ from exporter.app import App
 from exporter.contracts import Clock
 from exporter.probes.supervisor import Supervisor, SupervisorConfig
 from exporter.state import State
+from exporter.web import server
 from tests.apps import command, config
 from tests.running import ROOT
 
@@ -62,16 +63,35 @@ def test_a_wrong_command_line_is_code_2(capsys, words):
     assert "error: " in err
 
 
-@pytest.mark.parametrize("words", [[], ["--config.file", "elsewhere.yml"]])
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--confg.file", "c.yml"], "there is no --confg.file; did you mean --config.file?"),
+        (["--confg.file=c.yml"], "there is no --confg.file; did you mean --config.file?"),
+        (["check", "c.yml", "--raed", "5"], "there is no --raed; did you mean --read?"),
+        (["run", "--restrat", "--", "serve", "--confg.file"], "there is no --restrat; did you mean --restart?"),
+        (["chek", "c.yml"], "did you mean check?"),
+        (["--wholly-unlike-anything"], "there is no --wholly-unlike-anything\n"),
+    ],
+)
+def test_a_misspelt_word_is_told_what_was_meant(capsys, words, told):
+    """The flag that is wrong is named, not the value behind it; there is no usage of all flags in the way."""
+    code, _, err = ended(capsys, *words)
+    assert code == 2
+    assert told in err
+    assert err.count("\n") == 2
+
+
+@pytest.mark.parametrize("words", [[], ["--config.file", "elsewhere.yml"], ["check"]])
 def test_a_missing_config_is_code_3_with_the_way_out(capsys, monkeypatch, tmp_path, words):
     """The file is named, and what a newcomer can do; there is no usage of all flags in the way."""
     monkeypatch.chdir(tmp_path)
     code, _, err = ended(capsys, *words)
     assert code == 3
-    assert (words or ["model-exporter.yml"])[-1] in err
+    assert ("elsewhere.yml" if "elsewhere.yml" in words else "model-exporter.yml") in err
+    assert ("model-exporter check FILE" if "check" in words else "--config.file FILE") in err
     assert "model-exporter demo" in err
     assert "usage" not in err
-    assert ended(capsys, "check")[0] == 3
 
 
 def test_a_faulty_config_is_code_3_with_every_fault(capsys, file):
@@ -82,6 +102,17 @@ def test_a_faulty_config_is_code_3_with_every_fault(capsys, file):
     lines = err.splitlines()
     assert all(line.startswith(f"{file}:") for line in lines[:-1])
     assert lines[-1] == f"{len(lines) - 1} faults; nothing was started."
+
+
+def test_the_demo_sees_at_once_that_its_port_is_in_use(capsys, tmp_path):
+    """Before a model is trained, and with a command that will work."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, out, err = ended(capsys, "demo", str(tmp_path / "d"), "--web.listen-address", address)
+    assert (code, out) == (1, "")
+    assert f"{address}: the port is in use" in err
+    assert "model-exporter demo --web.listen-address 127.0.0.1:0" in err
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_port_in_use_is_code_1_with_advice(capsys, file, tmp_path):
@@ -173,6 +204,7 @@ def test_the_demo_shows_the_host_that_was_given(monkeypatch, capsys, tmp_path, a
         supervisor = Supervisor(SupervisorConfig(command=("true",)), name=demo.TARGET, clock=Clock())
         return serve(demo.prepare(tmp_path), tmp_path / "state", where, supervisor)
 
+    monkeypatch.setattr(server, "free", lambda *words: None)  # no machine here is called ada
     monkeypatch.setattr(demo, "run", only_serve)
     monkeypatch.setattr(App, "run", lambda self: self.state.close() or self.options.announce(4321) or 0)
     code, out, _ = ended(capsys, "demo", "--web.listen-address", address)

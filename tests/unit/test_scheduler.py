@@ -585,3 +585,25 @@ def test_no_poll_without_progress_is_repeated_at_once(world):
     """A source that claims more without moving is asked at its interval, not in a hot loop."""
     assert world.give(Poll(None, None, more=True)) == 1.0
     assert world.give(Poll(None, {"at": 1}, more=True)) == 0.0
+
+
+def test_a_failure_is_told_once_until_it_changes(world, caplog):
+    """A file that is missing for a day does not fill the log: what is new is told at once, the same now and then."""
+    caplog.set_level("INFO")
+
+    def fail(message, seconds):
+        world.give(SourceUnavailable(message))
+        world.cycle(seconds)
+        return [record.problem for record in caplog.records if record.message == "a poll failed"]
+
+    assert fail("no such file", 1) == ["no such file"]
+    for _ in range(5):
+        said = fail("no such file", 60)
+    assert said == ["no such file"]
+    assert fail("denied", 1) == ["no such file", "denied"]
+    world.cycle(600)
+    assert fail("denied", 1) == ["no such file", "denied", "denied"]
+    world.give(Poll(None, None))
+    world.cycle(1)
+    assert "polls work again" in caplog.messages
+    assert len(fail("denied", 1)) == 4

@@ -35,6 +35,11 @@ CASES = {
         "x: 1\nmodels:\n",
         ["1:1: x: unknown key; known here: limits, models, targets"],
     ),
+    "key for anchors inside a mapping": (
+        "models:\n",
+        "limits: {x-note: 1}\nmodels:\n",
+        ["1:10: limits.x-note: unknown key; known here: label_length, series"],
+    ),
     "unknown key in a source": (
         "path: a",
         "paht: a",
@@ -192,6 +197,16 @@ CASES = {
         BASE,
         TOP + "windows: [day]\n",
         [f"10:15: {M}.windows[0]: a window is a time such as 1h or 24h, or a count such as last 1000"],
+    ),
+    "window by a count that memory does not hold": (
+        BASE,
+        TOP + "windows: [last 10000001]\n",
+        [f"10:15: {M}.windows[0]: a window by count keeps its rows in memory: last 10000000 at most"],
+    ),
+    "window that is too long": (
+        BASE,
+        TOP + "windows: [40000d]\n",
+        [f"10:15: {M}.windows[0]: a window of time is at most 36525d long; for all time, use the counters"],
     ),
     "window twice": (
         BASE,

@@ -206,3 +206,11 @@ def test_loading_a_config_is_cheap():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_keys_for_anchors():
+    """What stands under a key such as `x-common` is only there to be named by YAML's aliases."""
+    plain = parse(SMALL, "m.yml")
+    noted = SMALL.replace("models:\n", "x-common:\n  - &horizon 45d\n  - {anything: [1]}\nmodels:\n", 1)
+    assert parse(noted, "m.yml") == plain
+    assert parse(noted + "    horizon: *horizon\n", "m.yml").models["m"].horizon == 45 * 86400.0

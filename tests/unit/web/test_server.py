@@ -250,7 +250,7 @@ def test_longest_waiting_connection_makes_place_for_a_new_one():
         assert is_serving(server)
         assert read_all(waiting[0]) == b""
         waiting[2].sendall(b"x\r\n\r\n")
-        assert waiting[2].recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert waiting[2].recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_dripping_a_request_buys_no_time():
