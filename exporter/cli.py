@@ -69,7 +69,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         faults = "1 fault" if len(error.faults) == 1 else f"{len(error.faults)} faults"
-        print(f"{faults}; nothing was started.", file=sys.stderr)
+        print(f"{faults}; nothing was {options.undone}.", file=sys.stderr)
         return CONFIG
     except ExporterError as error:
         print(f"model-exporter: {error}", file=sys.stderr)
@@ -125,6 +125,7 @@ def _parser() -> _Parser:
     _logging(parser)
     parser.set_defaults(
         command=_serve,
+        undone="started",
         config=Path(_CONFIG),
         state=None,
         address=_ADDRESS,
@@ -199,7 +200,7 @@ def _bundle_command(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="compose: files as the programs read them; kubernetes: objects of the Prometheus operator, config maps "
         "for Grafana's sidecar, and examples; default %(default)s",
     )
-    bundle.set_defaults(command=_bundle)
+    bundle.set_defaults(command=_bundle, undone="written")
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:
