@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Literal, TextIO
 
+import yaml
+
 from exporter import __version__
 from exporter.bundle import kubernetes, notifications, shipped
 from exporter.bundle.placing import Placed, place
@@ -14,21 +16,23 @@ from exporter.errors import ExporterError
 Kind = Literal["compose", "kubernetes"]
 
 _ALERTMANAGER = f"alert_rules/{notifications.SHIPPED}"
-_OWN = tuple(f"alert_rules/{name}" for name in (notifications.RECEIVERS, notifications.OVERRIDES))  # later ones win
+_ROUTING = (f"alert_rules/{notifications.RECEIVERS}", f"alert_rules/{notifications.OVERRIDES}")  # the later one wins
+_LINKS = "alert_rules/links.yml"
+_OWN = (*_ROUTING, _LINKS)
 _SOURCE, _RELEASE = "ARG PACKAGE=/src[all]\n", f"ARG PACKAGE=prometheus-model-exporter[all]=={__version__}\n"
 _DOCKERIGNORE = "*\n!*.whl\n!Dockerfile\n"  # a build wants at least one file to copy
 
 _NEXT = {
     "compose": """
 Next: `docker compose up --build` in that folder shows a demo model in Grafana on http://127.0.0.1:3000/.
-Yours are alert_rules/receivers.yml and overrides.yml (run this again after a change), alert_rules/own/*.yml and
-deploy/prometheus/targets/*.yml. The image is built from the package index, or from a wheel in that folder.
+Yours are, in alert_rules/, receivers.yml and overrides.yml (run this again after a change), links.yml and own/*.yml,
+and deploy/prometheus/targets/*.yml. The image is built from the package index, or from a wheel in that folder.
 """,
     "kubernetes": """
 Next: `kubectl apply --server-side -k FOLDER` brings rules, dashboards, monitors and the Alertmanager's secret; put
 what you want otherwise (namespace, labels, images) into a kustomization of your own that names this folder.
-Yours are receivers.yml and overrides.yml: run this again after a change. examples/ shows a sidecar and a central
-exporter, servers/ has the rules of model servers: apply what you run.
+Yours are receivers.yml, overrides.yml and links.yml: run this again after a change. examples/ shows a sidecar and a
+central exporter, servers/ has the rules of model servers: apply what you run.
 """,
 }
 
@@ -55,21 +59,25 @@ def write(folder: Path, kind: Kind) -> Placed:
     user's receivers or overrides are wrong; then nothing is written.
     """
     texts = shipped.texts()
-    own = {path if kind == "compose" else PurePosixPath(path).name: texts.pop(path) for path in _OWN}
-    texts[_ALERTMANAGER] = _assembled(texts[_ALERTMANAGER], folder, own)
+    places = {path: path if kind == "compose" else PurePosixPath(path).name for path in _OWN}
+    mine = _mine(folder, places)
+    routing = {places[path]: mine[path] for path in _ROUTING if path in mine}
+    texts[_ALERTMANAGER] = notifications.assemble(texts[_ALERTMANAGER], routing)
+    own = {place: texts[path] for path, place in places.items()}
     if kind == "compose":
-        return place(folder, kind, dict(_compose(texts)), own)
-    return place(folder, kind, kubernetes.manifests(texts), own)
+        files = {path: text for path, text in _compose(texts) if path not in places}
+    else:
+        files = _kubernetes({**texts, **mine}, folder / places[_LINKS])
+    return place(folder, kind, files, own)
 
 
-def _assembled(text: str, folder: Path, own: Mapping[str, str]) -> str:
-    """The shipped configuration of Alertmanager with the user's receivers and overrides in it, if there are any."""
-    there = [path for path in own if (folder / path).exists()]
+def _mine(folder: Path, places: Mapping[str, str]) -> dict[str, str]:
+    """What the user's own files say, by the path of the shipped one; those that are not there are left out."""
+    there = {path: folder / where for path, where in places.items() if (folder / where).exists()}
     try:
-        said = {path: (folder / path).read_text(encoding="utf-8") for path in there}
+        return {path: where.read_text(encoding="utf-8") for path, where in there.items()}
     except (OSError, ValueError) as error:
         raise ExporterError(f"cannot read your own files in {folder}: {error}") from error
-    return notifications.assemble(text, said)
 
 
 def _compose(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -79,6 +87,13 @@ def _compose(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield path, text.replace(_SOURCE, _RELEASE)
         elif not path.startswith("deploy/kubernetes/"):
             yield path, text
+
+
+def _kubernetes(texts: Mapping[str, str], links: Path) -> dict[str, str]:
+    try:
+        return kubernetes.manifests(texts)
+    except yaml.YAMLError as error:  # all others are shipped
+        raise ExporterError(f"cannot read {links}: {error}") from error
 
 
 def _told(placed: Placed) -> Iterator[str]:

@@ -42,7 +42,10 @@ def manifests(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_rules(path: str, text: str) -> bool:
-    return path.startswith("alert_rules/") and path.endswith(".yml") and "groups" in (yaml.safe_load(text) or ())
+    if not (path.startswith("alert_rules/") and path.endswith(".yml")):
+        return False
+    content = yaml.safe_load(text)
+    return isinstance(content, dict) and "groups" in content
 
 
 def _prometheus_rule(path: str, text: str) -> dict[str, Any]:

@@ -63,9 +63,10 @@ class Podman:
 
     def build(self, context: Path, base: str, tag: str) -> None:
         lent = [f"--volume={path}:{path}:ro" for path in HOSTS_OWN if Path(path).exists()]
-        # Docker's own image format, because the other one has no health check.
-        self("build", "--format=docker", "--network=host", *LIMITS, *lent, f"--build-arg=BASE={base}",
-             f"--tag={tag}", context)  # fmt: skip
+        # Docker's own image format, because the other one has no health check; without layers, each of which would be
+        # a copy of everything.
+        self("build", "--format=docker", "--layers=false", "--network=host", *LIMITS, *lent,
+             f"--build-arg=BASE={base}", f"--tag={tag}", context)  # fmt: skip
 
     @contextlib.contextmanager
     def container(self, image: str, *words: str) -> Iterator[tuple[str, str]]:

@@ -92,9 +92,9 @@ def test_the_commands_run(installed, tmp_path):
 
 @pytest.mark.parametrize("kind", ["compose", "kubernetes"])
 def test_the_bundle_is_the_same_from_everywhere(installed, tmp_path, kind):
-    """The wheel writes what the tree does, byte for byte; an editable installation is the tree."""
+    """The wheel writes what an editable installation does, which reads from the tree, byte for byte."""
     run(installed / "model-exporter", "bundle", tmp_path / "wheel", "--format", kind)
-    run(sys.executable, "-m", "exporter", "bundle", tmp_path / "tree", "--format", kind, cwd=ROOT)
+    run(sys.executable, "-m", "exporter", "bundle", tmp_path / "tree", "--format", kind, cwd=tmp_path)
     written = [
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (tmp_path / "wheel", tmp_path / "tree")

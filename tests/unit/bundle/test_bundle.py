@@ -52,7 +52,7 @@ def test_receivers_of_the_user_survive_an_upgrade(tmp_path, kind, under, made):
     (tmp_path / f"{under}receivers.yml").write_text(RECEIVERS)
     placed = bundle.write(tmp_path, kind)
     assert placed.updated == [under + made]
-    assert placed.yours == [f"{under}overrides.yml", f"{under}receivers.yml"]
+    assert placed.yours == [f"{under}{name}.yml" for name in ("links", "overrides", "receivers")]
     assert "us@example.org" in (tmp_path / under / made).read_text()
     assert (tmp_path / f"{under}receivers.yml").read_text() == RECEIVERS
     assert bundle.write(tmp_path, kind).updated == []

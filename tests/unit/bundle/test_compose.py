@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import PurePosixPath
 
 import pytest
@@ -126,10 +127,19 @@ def test_every_rule_file_is_loaded():
     loaded = {(folder / path).resolve() for path in config["rule_files"] if path != own}
     files = {path: yaml.safe_load(path.read_text()) or {} for path in (ROOT / "alert_rules").glob("*.yml")}
     rules = {path for path, content in files.items() if "groups" in content}
-    assert rules <= loaded
+    assert loaded == rules
     assert own in config["rule_files"]
     snippet = yaml.safe_load((ROOT / "deploy/prometheus/scrape.yml").read_text())
-    assert rules <= {(ROOT / path).resolve() for path in snippet["rule_files"]}
+    assert {(ROOT / path).resolve() for path in snippet["rule_files"]} == rules
+
+
+def test_promtool_accepts_the_snippet(debian, tmp_path):
+    """What users of another Prometheus take over is a configuration by itself, beside the rules that it names."""
+    (tmp_path / "prometheus.yml").write_text((ROOT / "deploy/prometheus/scrape.yml").read_text())
+    (tmp_path / "alert_rules").symlink_to(ROOT / "alert_rules")
+    call = [debian("prometheus", "promtool"), "check", "config", tmp_path / "prometheus.yml"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_services_find_each_other():

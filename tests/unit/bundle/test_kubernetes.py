@@ -13,8 +13,10 @@ from jsonschema import Draft202012Validator
 
 from exporter import bundle
 from exporter.config.schema import parse
+from exporter.errors import ExporterError
 from tests.running import ROOT
 
+OWN = {"receivers.yml", "overrides.yml", "links.yml"}
 SCHEMAS = ROOT / "tests/data/schemas"
 KUBERNETES = json.loads((SCHEMAS / "kubernetes.json").read_text())["$defs"]
 
@@ -51,7 +53,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def objects(folder):
     """All objects: (file, object)."""
-    paths = [path for path in sorted(folder.rglob("*.yml")) if path.name not in {"receivers.yml", "overrides.yml"}]
+    paths = [path for path in sorted(folder.rglob("*.yml")) if path.name not in OWN]
     return [
         (str(path.relative_to(folder)), one)
         for path in paths
@@ -99,6 +101,18 @@ def test_rules_are_the_shipped_ones(objects):
         for name, content in shipped.items()
         if "groups" in (content or ())
     }
+
+
+def test_links_of_the_user(tmp_path):
+    """Where links lead is said by the user's file; one that is no YAML is an error that names it."""
+    bundle.write(tmp_path, "kubernetes")
+    links = tmp_path / "links.yml"
+    links.write_text(links.read_text().replace("dashboards: ''", "dashboards: https://grafana.example.org"))
+    assert bundle.write(tmp_path, "kubernetes").updated == ["rules.yml"]
+    assert "dashboards: https://grafana.example.org" in (tmp_path / "rules.yml").read_text()
+    links.write_text("groups: [")
+    with pytest.raises(ExporterError, match=r"(?s)cannot read .*links\.yml: .*line 1"):
+        bundle.write(tmp_path, "kubernetes")
 
 
 def test_promtool_accepts_the_rules(objects, debian, tmp_path):
