@@ -9,6 +9,8 @@ import importlib
 from importlib.metadata import entry_points
 from typing import Any
 
+from exporter.contracts import CLASSIFICATION, Family, ModelSpec
+
 SOURCES = {
     "files": "exporter.sources.files:Files",
     "sql": "exporter.sources.sql:Sql",
@@ -36,6 +38,7 @@ FAMILIES = {
     "traffic": "exporter.families.traffic:TrafficFamily",
     "latency": "exporter.families.latency:Latency",
     "quality": "exporter.families.quality:Quality",
+    "regression": "exporter.families.regression:Regression",
     "delay": "exporter.families.delay:LabelDelay",
 }
 GROUPS = {
@@ -84,3 +87,9 @@ def probe(name: str) -> Any:
 def families() -> list[Any]:
     """All family classes, in the order of the catalogue."""
     return [load("model_exporter.families", name) for name in names("model_exporter.families")]
+
+
+def families_of(model: ModelSpec) -> list[Family]:
+    """The families that count something of *model*; one that names no tasks is about classes."""
+    serving = [kind for kind in families() if model.task in getattr(kind, "tasks", CLASSIFICATION)]
+    return [family for kind in serving if (family := kind(model)).size]

@@ -30,11 +30,9 @@ def of_version(model: ModelConfig, classes: int, errors: int = 0) -> int:
     """Series of one version of a model of which so many *classes* and *errors* (error reasons) are known."""
     names = {"class": _classes(model.spec, classes), "error": [f"error {number}" for number in range(errors)]}
     total = sum(spec.labels[:2] == ("model", "version") for spec in report.SPECS)
-    for kind in plugins.families():
-        family = kind(model.spec)
-        if family.size:
-            windows = len(model.windows) if family.windowed else 0
-            total += len(family.series(names)) + windows * len(family.window_series(names))
+    for family in plugins.families_of(model.spec):
+        windows = len(model.windows) if family.windowed else 0
+        total += len(family.series(names)) + windows * len(family.window_series(names))
     return total
 
 

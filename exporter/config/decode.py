@@ -65,8 +65,10 @@ class Decoder:
 
     def decode(self, node: Node, cls: type[msgspec.Struct], key: str) -> Any:
         """An instance of *cls*, or BROKEN if there was any fault in it."""
-        if cls in self.hooks:
-            return self.hooks[cls](node, key)
+        return self.hooks[cls](node, key) if cls in self.hooks else self.build(node, cls, key)
+
+    def build(self, node: Node, cls: type[msgspec.Struct], key: str) -> Any:
+        """As `decode`, without a hook."""
         before = len(self.faults)
         values = self.fields(node, cls, key)
         if _is_broken(values) or len(self.faults) > before:

@@ -14,7 +14,7 @@ from exporter.config.nodes import plain_scalar
 from exporter.config.resolved import Config, ModelConfig, Stream, TargetConfig
 from exporter.config.thresholds import ModelThresholds, TargetThresholds, as_written
 from exporter.config.types import Duration, Secret, duration_text, hide_passwords
-from exporter.contracts import FieldSpec, MappingSpec, WhereSpec
+from exporter.contracts import CLASSIFICATION, FieldSpec, MappingSpec, ModelSpec, WhereSpec
 
 SECRET = "<secret>"  # noqa: S105 - what stands where a secret was
 
@@ -53,8 +53,9 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "task": spec.task,
             "positive": spec.positive,
             "classes": _classes(spec.classes, spec.aliases) or None,
-            "max_classes": spec.max_classes,
-            "confusion_classes": spec.confusion_classes,
+            "max_classes": spec.max_classes if spec.task not in {"regression", "ranking"} else None,
+            "confusion_classes": spec.confusion_classes if spec.task in CLASSIFICATION else None,
+            **_of_task(spec),
             "latency_buckets": list(spec.latency_buckets) or None,
             "delay_buckets": [duration_text(bound) for bound in spec.delay_buckets] or None,
             "predictions": _stream(model.predictions),
@@ -72,6 +73,21 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "remembered": model.remembered,
         }
     )
+
+
+def _of_task(spec: ModelSpec) -> dict[str, Any]:
+    """What only some tasks have."""
+    segments = {
+        one.name: {"top": one.top, "min_group_size": one.min_group_size, "coordinates": _plain(one.coordinates)}
+        for one in spec.segments
+    }
+    return {
+        "curve_classes": spec.probabilities or None,
+        "top_k": list(spec.top_k) if spec.probabilities and spec.task == "multiclass" else None,
+        "regression": _plain(spec.regression) if spec.task == "regression" else None,
+        "ranking": _plain(spec.ranking) if spec.task == "ranking" else None,
+        "segments": segments or None,
+    }
 
 
 def _target(target: TargetConfig) -> dict[str, Any]:
@@ -117,6 +133,11 @@ def _fields(mapping: MappingSpec) -> dict[str, Any]:
     for name, field in fields.items():
         entry = _without_none(msgspec.structs.asdict(field))
         written[name] = field.field if set(entry) == {"field"} else entry
+    if mapping.segments:
+        entries = {name: _without_none(msgspec.structs.asdict(field)) for name, field in mapping.segments.items()}
+        written["segments"] = {
+            name: entry["field"] if set(entry) == {"field"} else entry for name, entry in entries.items()
+        }
     return written
 
 

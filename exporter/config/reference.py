@@ -20,7 +20,10 @@ from exporter.config.written import (
     Limits,
     ModelEntry,
     NotEntry,
+    RankingEntry,
+    RegressionEntry,
     Root,
+    SegmentEntry,
     StreamEntry,
     TargetEntry,
 )
@@ -65,7 +68,10 @@ def json_schema() -> dict[str, Any]:
     root_names = [{"required": ["models"]}, {"required": ["targets"]}]
     definitions[_name(Root)]["anyOf"] = root_names
     definitions[_name(Root)]["patternProperties"] = {f"^{NOTES}": {}}
-    stream["properties"]["fields"]["propertyNames"] = {"enum": list(NAMES["predictions"])}
+    fields = stream["properties"]["fields"]
+    fields["propertyNames"] = {"enum": list(NAMES["predictions"])}
+    segments = {"type": "object", "additionalProperties": fields["additionalProperties"]}
+    fields["properties"] = {"segments": {"description": NAMES["predictions"]["segments"], **segments}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Model Exporter configuration",
@@ -84,6 +90,9 @@ def markdown() -> str:
         rows = [[f"`{name}`", text] for name, text in NAMES[role].items()]
         parts += [f"### `{role}.fields`", _table(["field", "meaning"], rows)]
     parts += _section("A field in long form: `fields.NAME`", FieldEntry)
+    parts += _section("An attribute: `segments.ATTRIBUTE`", SegmentEntry)
+    parts += _section("`regression`", RegressionEntry)
+    parts += _section("`ranking`", RankingEntry)
     parts += _section("A condition that excludes: `where.PATH`", NotEntry)
     parts += _section("Thresholds of a model: `models.NAME.thresholds`", ModelThresholds)
     parts += _section("Bounds: `thresholds.MEASURE`", Floor)

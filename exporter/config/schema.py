@@ -10,16 +10,17 @@ from typing import Any
 
 from msgspec import structs
 
+from exporter.config import tasks
 from exporter.config.decode import Decoder, hidden_paths
 from exporter.config.faults import Faults, join_key, nearest
 from exporter.config.nodes import BROKEN, Node, read
 from exporter.config.resolved import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
-from exporter.config.streams import stream
+from exporter.config.streams import field, stream
 from exporter.config.targets import target
 from exporter.config.thresholds import as_bounds, with_bounds
 from exporter.config.types import canonical
 from exporter.config.windows import item, windows
-from exporter.config.written import NOTES, Limits, ModelEntry, Root, StreamEntry, TargetEntry
+from exporter.config.written import NOTES, FieldEntry, Limits, ModelEntry, Root, StreamEntry, TargetEntry
 from exporter.contracts import ModelSpec
 
 __all__ = ["Config", "Limits", "ModelConfig", "ProbeConfig", "Stream", "TargetConfig", "load", "parse"]
@@ -51,6 +52,7 @@ def parse(text: str, name: str, directory: Path = Path(), environment: Mapping[s
     decoder.hooks = {
         StreamEntry: lambda node, key: stream(decoder, node, key),
         ModelEntry: lambda node, key: _model(decoder, node, key),
+        FieldEntry: lambda node, key: field(decoder, node, key),
         TargetEntry: lambda node, key: target(decoder, node, key, root.at("models") if root.has("models") else None),
     }
     values: Any = BROKEN
@@ -112,7 +114,7 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
         delay_buckets=with_bounds(spec.delay_buckets, thresholds, "label_delay"),
     )
     return ModelConfig(
-        spec=spec,
+        spec=tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"]),
         predictions=entry["predictions"],
         labels=entry["labels"],
         horizon=float(entry["horizon"]),
@@ -132,7 +134,37 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
 def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: str) -> ModelSpec:
     """What the families know of the model; only to be used if there was no fault."""
     task = entry["task"]
+    tasks.check_keys(faults, node, task, key)
     classes, aliases = _classes(faults, node.at("classes"), entry["classes"], task, join_key(key, "classes"))
+    for buckets in ("latency_buckets", "delay_buckets"):
+        tasks.check_ascending(faults, node.at(buckets), entry[buckets], join_key(key, buckets))
+    return ModelSpec(
+        name=name,
+        task="binary" if task is BROKEN else task,
+        positive=_positive(faults, node, entry, classes, aliases, key),
+        classes=classes,
+        aliases=aliases,
+        max_classes=entry["max_classes"],
+        confusion_classes=entry["confusion_classes"],
+        latency_buckets=() if entry["latency_buckets"] is BROKEN else tuple(entry["latency_buckets"]),
+        delay_buckets=() if entry["delay_buckets"] is BROKEN else tuple(map(_seconds, entry["delay_buckets"])),
+        top_k=tasks.top_k(faults, node.at("top_k"), entry["top_k"], classes, join_key(key, "top_k")),
+        segments=tasks.segments(faults, node, entry, key),
+        regression=tasks.regression(faults, node.at("regression"), entry["regression"], join_key(key, "regression")),
+        ranking=tasks.ranking(faults, node.at("ranking"), entry["ranking"], join_key(key, "ranking")),
+    )
+
+
+def _positive(
+    faults: Faults,
+    node: Node,
+    entry: Mapping[str, Any],
+    classes: tuple[str, ...],
+    aliases: Mapping[str, str],
+    key: str,
+) -> str | None:
+    """The class that binary measures are about."""
+    task = entry["task"]
     positive = None if entry["positive"] in {None, BROKEN} else canonical(entry["positive"])
     place = join_key(key, "positive")
     if task == "binary" and entry["positive"] is None:
@@ -143,7 +175,7 @@ def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: 
         )
         message = f"the class that precision and recall are about, {hint}; or write task: multiclass"
         faults.missing(node.mark, place, message)
-    elif task == "multiclass" and positive is not None:
+    elif task not in {"binary", BROKEN} and positive is not None:
         faults.add(node.at("positive").mark, place, "only task: binary has a positive class; remove it")
     elif positive is not None and classes:
         positive = aliases.get(positive, positive)
@@ -151,19 +183,7 @@ def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: 
             faults.add(
                 node.at("positive").mark, place, f"is none of the declared classes{_hint(node, positive, classes)}"
             )
-    for buckets in ("latency_buckets", "delay_buckets"):
-        _check_ascending(faults, node.at(buckets), entry[buckets], join_key(key, buckets))
-    return ModelSpec(
-        name=name,
-        task="binary" if task is BROKEN else task,
-        positive=positive,
-        classes=classes,
-        aliases=aliases,
-        max_classes=entry["max_classes"],
-        confusion_classes=entry["confusion_classes"],
-        latency_buckets=() if entry["latency_buckets"] is BROKEN else tuple(entry["latency_buckets"]),
-        delay_buckets=() if entry["delay_buckets"] is BROKEN else tuple(map(_seconds, entry["delay_buckets"])),
-    )
+    return positive
 
 
 def _seconds(value: Any) -> Any:
@@ -192,6 +212,8 @@ def _classes(faults: Faults, node: Node, written: Any, task: Any, key: str) -> t
         faults.add(node.mark, key, message)
     elif task == "multiclass" and len(names) < 2:
         faults.add(node.mark, key, "task: multiclass needs at least 2 classes")
+    elif task == "multilabel" and len(names) > LABELS:
+        faults.add(node.mark, key, f"task: multilabel has at most {LABELS} labels, here are {len(names)}")
     aliases: dict[str, str] = {}
     for name, spellings in entries.items():
         for spelling in spellings if isinstance(spellings, list) else [spellings]:
@@ -203,15 +225,6 @@ def _classes(faults: Faults, node: Node, written: Any, task: Any, key: str) -> t
             elif alias != name:
                 aliases[alias] = name
     return tuple(names), aliases
-
-
-def _check_ascending(faults: Faults, node: Node, bounds: Any, key: str) -> None:
-    if bounds is BROKEN or BROKEN in bounds:
-        return
-    for position in range(1, len(bounds)):
-        if bounds[position] <= bounds[position - 1]:
-            message = "must be larger than the bound before it"
-            faults.add(item(node, position).mark, f"{key}[{position}]", message)
 
 
 def _check_map(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
@@ -249,9 +262,4 @@ def _check_streams(faults: Faults, node: Node, spec: ModelSpec, key: str) -> Non
             if node.has(role, "fields", name, "map"):
                 place = f"{key}.{role}.fields.{name}.map"
                 _check_map(faults, node.at(role, "fields", name, "map"), spec, place)
-    if node.has(*fields, "probabilities") and not node.has("classes"):
-        message = "needs classes: in the order of the list, such as classes: [legit, fraud]"
-        faults.add(node.at(*fields, "probabilities").mark, join_key(key, "predictions.fields.probabilities"), message)
-    if spec.task == "multiclass" and node.has(*fields, "score"):
-        message = "is the probability of the positive class, which task: multiclass does not have; map probabilities"
-        faults.add(node.at(*fields, "score").mark, join_key(key, "predictions.fields.score"), message)
+    tasks.check_fields(faults, node, spec, key)

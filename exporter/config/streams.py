@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
+import msgspec.inspect
 
 from exporter import plugins
 from exporter.config.decode import Decoder
@@ -23,21 +24,25 @@ NAMES: dict[Role, dict[str, str]] = {
     "predictions": {
         "id": "What a prediction and its label share. Required.",
         "time": "When the prediction was made. Without it, the moment of reading counts.",
-        "predicted": "The predicted class.",
+        "predicted": "What was predicted: a class; a number; a list of labels, a mapping of labels to true or false, or "
+        "a list of 0 and 1 in the order of `classes`; a list of items, the best first.",
         "score": "Probability of the positive class, 0 to 1; with `threshold` it also decides the class.",
-        "probabilities": "List of the probabilities of all classes, in the order of `classes`.",
+        "probabilities": "List of the probabilities of all classes, in the order of `classes`; they sum to 1, except of "
+        "labels.",
+        "segments": "Attributes that tell predictions apart, by name: `{region: geo.country, device: ua.device}`.",
         "version": "Version of the model.",
         "model": "Name of the model, where one source serves several.",
         "latency": "How long the prediction took; seconds unless `unit` says otherwise.",
         "error": "Why the prediction failed, as a short text; empty if it did not.",
         "status": "HTTP-like status; 400 and above is an error.",
-        "actual": "The true class, if it stands in the same row; then there is no `labels`.",
+        "actual": "What is true, written as `predicted` is, if it stands in the same row; then there is no `labels`.",
         "label_time": "When `actual` became known.",
     },
     "labels": {
         "id": "The id of the prediction that the label belongs to. Required.",
         "time": "When the label became known. Without it, the moment of reading counts.",
-        "actual": "The true class. Required.",
+        "actual": "What is true, written as `predicted` is; of a ranking the relevant items, as a list or as a mapping to "
+        "their gains. Required.",
         "model": "Name of the model, where one source serves several.",
     },
 }
@@ -54,6 +59,9 @@ _SYNONYMS = {
     "error": ("exception", "reason"),
 }
 _UNITS = {"time", "label_time", "latency"}
+_ENTRY = msgspec.inspect.type_info(str | FieldEntry)
+_SEGMENTS = "attributes with their paths, such as {region: geo.country}"
+_ATTRIBUTES = 20
 _MAPS = {"predicted", "actual", "model", "version", "error", "status"}
 
 
@@ -80,6 +88,7 @@ def stream(decoder: Decoder, node: Node, key: str) -> Any:
         mapping=MappingSpec(
             role=role,
             fields=fields,
+            segments=_segments(decoder, node.at("fields", "segments"), entry["fields"], key),
             where=_where(entry["where"]),
             timezone=entry["timezone"],
             max_ahead=float(entry["max_ahead"]),
@@ -126,7 +135,7 @@ def _fields(decoder: Decoder, node: Node, entries: Any, role: Role, key: str) ->
             near, message = _unknown_field(name, node.at(name), role, entries)
             decoder.faults.meant.add(join_key(key, near))
             decoder.faults.add(node.keys[name], path, message)
-        elif entry is not BROKEN:
+        elif entry is not BROKEN and name != "segments":
             written = FieldEntry(field=entry) if isinstance(entry, str) else entry
             _check_field(decoder, name, node.at(name), written, path)
             fields[name] = FieldSpec(**msgspec.structs.asdict(written))
@@ -135,6 +144,36 @@ def _fields(decoder: Decoder, node: Node, entries: Any, role: Role, key: str) ->
     if score is not None and score.threshold is not None and "predicted" not in fields:
         fields["predicted"] = FieldSpec(threshold=score.threshold)
     return fields
+
+
+def field(decoder: Decoder, node: Node, key: str) -> Any:
+    """The FieldEntry at *key*; for `segments`, which are several, the entries by attribute."""
+    if not key.endswith(".fields.segments"):
+        return decoder.build(node, FieldEntry, key)
+    if not isinstance(node.value, dict):
+        return decoder.wrong(node, key, _SEGMENTS)
+    return {name: decoder.value(child, _ENTRY, join_key(key, name)) for name, child in node.value.items()}
+
+
+def _segments(decoder: Decoder, node: Node, entries: Any, key: str) -> dict[str, FieldSpec]:
+    """The attributes by name, in the order in which they are written."""
+    written = entries.get("segments") if isinstance(entries, dict) else None
+    place = join_key(key, "fields.segments")
+    if isinstance(written, str):
+        decoder.faults.add(node.mark, place, f"names one field; write {_SEGMENTS}")
+    if not isinstance(written, dict):
+        return {}
+    if len(written) > _ATTRIBUTES:
+        decoder.faults.add(node.mark, place, f"must have at most {_ATTRIBUTES} entries")
+    found: dict[str, FieldSpec] = {}
+    for name, entry in written.items():
+        if not name.isprintable() or not name.strip():
+            decoder.faults.add(node.keys[name], place, "an attribute's name must be printable")
+        if entry is not BROKEN:
+            of_field = FieldEntry(field=entry) if isinstance(entry, str) else entry
+            _check_field(decoder, f"segments.{name}", node.at(name), of_field, join_key(place, name))
+            found[name] = FieldSpec(**msgspec.structs.asdict(of_field))
+    return found
 
 
 def _unknown_field(name: str, node: Node, role: Role, entries: Mapping[str, Any]) -> tuple[str, str]:
@@ -162,11 +201,12 @@ def _check_field(decoder: Decoder, name: str, node: Node, entry: FieldEntry, key
         fault("is no dotted path; write names with single dots between, such as output.label")
     elif entry.field is not None and entry.field.startswith("$."):
         fault("a path begins with a name; leave out the $.")
-    if entry.constant is not None and name in {"id", "time", "score", "probabilities"}:
+    segment = name.startswith("segments.")
+    if entry.constant is not None and (segment or name in {"id", "time", "score", "probabilities"}):
         fault(f"{name} cannot be the same for every row; write the dotted path of its value", "constant")
     if entry.unit is not None and name not in _UNITS:
         fault(f"only {listed(sorted(_UNITS))} have a unit; remove it", "unit")
-    if entry.map is not None and name not in _MAPS:
+    if entry.map is not None and name not in _MAPS and not segment:
         fault(f"only {listed(sorted(_MAPS))} can be mapped value by value; remove it", "map")
     if entry.threshold is not None and name not in {"score", "predicted"}:
         fault("only score has a threshold; remove it", "threshold")

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct, field
 
 from exporter.config.thresholds import ModelThresholds, TargetThresholds
 from exporter.config.types import Duration, Scalar
+from exporter.contracts import Task
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -49,6 +50,57 @@ class NotEntry(Struct, frozen=True, kw_only=True):
     )
 
 
+class SegmentEntry(Struct, frozen=True, kw_only=True):
+    """An attribute that `predictions.fields.segments` maps: which of its groups are told apart."""
+
+    top: Annotated[
+        int, Meta(ge=1, le=1_000, description="How many groups have series of their own; later ones are `other`.")
+    ] = 20
+    min_group_size: Annotated[
+        int, Meta(ge=1, description="Predictions of a group that count in `other` before it has series of its own.")
+    ] = 50
+    coordinates: Annotated[
+        dict[str, Annotated[list[float], Meta(min_length=2, max_length=2)]],
+        Meta(description="Latitude and longitude of groups, for the map: `{DE: [51.2, 10.4]}`."),
+    ] = {}
+
+
+class RegressionEntry(Struct, frozen=True, kw_only=True):
+    """What to count of a model whose answer is a number."""
+
+    residual_buckets: Annotated[
+        list[float],
+        Meta(max_length=100, description="Upper bounds of the histogram of residuals (actual - predicted)."),
+    ] = []
+    quantiles: Annotated[
+        list[Annotated[float, Meta(gt=0, lt=1)]],
+        Meta(max_length=20, description="Quantiles of the pinball loss; the one that the model is to predict."),
+    ] = field(default_factory=lambda: [0.5])
+    center: Annotated[
+        float,
+        Meta(
+            description="A usual actual value, the same on all replicas: R2 is exact if values are near it, and "
+            "undefined if they are so far away that it cannot be computed."
+        ),
+    ] = 0.0
+
+
+class RankingEntry(Struct, frozen=True, kw_only=True):
+    """What to remember of a model whose answer is an ordered list of items."""
+
+    depth: Annotated[
+        int, Meta(ge=1, le=1_000, description="How many items of a prediction are remembered, 8 bytes each.")
+    ] = 10
+    relevant: Annotated[
+        int,
+        Meta(ge=1, le=1_000, description="How many relevant items a label may name, 16 bytes each; more are refused."),
+    ] = 20
+    cutoffs: Annotated[
+        list[Annotated[int, Meta(ge=1)]] | None,
+        Meta(description="The k of NDCG@k, hit rate and reciprocal rank; 1, 5 and 10 up to `depth`."),
+    ] = None
+
+
 class StreamEntry(Struct, frozen=True, kw_only=True):
     """Where rows come from and how they are read; beside these keys stands exactly one source."""
 
@@ -81,14 +133,21 @@ class StreamEntry(Struct, frozen=True, kw_only=True):
 class ModelEntry(Struct, frozen=True, kw_only=True):
     """One model: what it predicts, where its predictions and labels are, and what counts as good."""
 
-    task: Annotated[Literal["binary", "multiclass"], Meta(description="What the model predicts.")] = "binary"
+    task: Annotated[
+        Task,
+        Meta(
+            description="What the model predicts: one of two classes, one of many, a set of labels, a number, or an "
+            "ordered list of items."
+        ),
+    ] = "binary"
     positive: Annotated[
         Scalar | None, Meta(description="The class that precision and recall are about; required for `binary`.")
     ] = None
     classes: Annotated[
         Names | Annotated[dict[str, Scalar | Names], Meta(max_length=10_000)] | None,
         Meta(
-            description="All classes: a list, or `{fraud: [1, true], legit: [0, false]}` with their other spellings."
+            description="All classes (or labels): a list, or `{fraud: [1, true], legit: [0, false]}` with their other "
+            "spellings."
         ),
     ] = None
     max_classes: Annotated[
@@ -102,6 +161,24 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     confusion_classes: Annotated[
         int, Meta(ge=0, le=1_000, description="Up to how many classes the whole confusion matrix is exposed.")
     ] = 20
+    curve_classes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            description="Up to how many classes all `probabilities` are remembered, 8 bytes each, for what needs them: "
+            "top-k accuracy, log loss, curves.",
+        ),
+    ] = 20
+    top_k: Annotated[
+        list[Annotated[int, Meta(ge=2)]] | None,
+        Meta(description="The k of top-k accuracy; 2, 3 and 5, below the number of classes."),
+    ] = None
+    regression: Annotated[RegressionEntry, Meta(description="Settings of `task: regression`.")] = RegressionEntry()
+    ranking: Annotated[RankingEntry, Meta(description="Settings of `task: ranking`.")] = RankingEntry()
+    segments: Annotated[
+        dict[str, SegmentEntry], Meta(description="Settings of attributes that `predictions.fields.segments` maps.")
+    ] = {}
     latency_buckets: Annotated[
         list[Positive], Meta(min_length=1, description="Upper bounds of the latency histogram, in seconds.")
     ] = field(default_factory=lambda: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])

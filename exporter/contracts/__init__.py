@@ -5,6 +5,7 @@ model; a *group* is one (model, version) pair, the unit that every metric series
 """
 
 from exporter.contracts.clocks import Clock, Deadline
+from exporter.contracts.layout import CHANGE, PLAIN, RECORD, UNKNOWN, Layout
 from exporter.contracts.metrics import (
     Cells,
     Family,
@@ -14,9 +15,7 @@ from exporter.contracts.metrics import (
 from exporter.contracts.probes import Ending, Kind, Probe, Reading, Sight
 from exporter.contracts.rows import (
     ABSENT,
-    CHANGE,
-    RECORD,
-    UNKNOWN,
+    ANY,
     Batch,
     Categorical,
     Codes,
@@ -32,9 +31,16 @@ from exporter.contracts.rows import (
     Traffic,
 )
 from exporter.contracts.specs import (
+    CLASSIFICATION,
+    LABELS,
+    TASKS,
     FieldSpec,
     MappingSpec,
     ModelSpec,
+    RankingSpec,
+    RegressionSpec,
+    SegmentSpec,
+    Task,
     WhereSpec,
     WindowSpec,
 )
@@ -50,8 +56,13 @@ from exporter.contracts.status import (
 
 __all__ = [
     "ABSENT",
+    "ANY",
     "CHANGE",
+    "CLASSIFICATION",
+    "LABELS",
+    "PLAIN",
     "RECORD",
+    "TASKS",
     "UNKNOWN",
     "Batch",
     "Categorical",
@@ -66,6 +77,7 @@ __all__ = [
     "Floats",
     "Keys",
     "Kind",
+    "Layout",
     "MappingSpec",
     "MetricSpec",
     "ModelSpec",
@@ -73,17 +85,21 @@ __all__ = [
     "Poll",
     "Probe",
     "ProbeStatus",
+    "RankingSpec",
     "Reading",
     "Refusal",
     "Refusals",
+    "RegressionSpec",
     "Remembered",
     "Scored",
+    "SegmentSpec",
     "Series",
     "Sight",
     "Snapshot",
     "Source",
     "SourceStatus",
     "Status",
+    "Task",
     "Traffic",
     "VersionStatus",
     "WhereSpec",

@@ -48,14 +48,19 @@ class Cells:
 class Family(Protocol):
     """Pure arithmetic on mergeable counts: columns in, cells out; cells in, values out.
 
+    It serves models of its `tasks` only, and none of which its `size` is 0.  `meaning` is whatever gives its cells
+    their meaning beyond the model's classes, such as bucket bounds: where that changes, its counts begin anew.
+
     A family never sees a clock, a file or a window: the pipeline adds its cells up, over all time and over
     every configured window, and asks for the values of those sums.
     """
 
     specs: ClassVar[tuple[MetricSpec, ...]]
+    tasks: ClassVar[frozenset[str]]
     feed: ClassVar[Literal["traffic", "scored"]]
     windowed: ClassVar[bool]
     size: int
+    meaning: str
 
     def __init__(self, model: ModelSpec) -> None: ...
 
@@ -64,7 +69,8 @@ class Family(Protocol):
         ...
 
     def series(self, names: Mapping[str, Sequence[str]]) -> Sequence[Series]:
-        """Counter series of one group, given the known names per vocabulary ("class", "error")."""
+        """Counter series of one group, given the known names per vocabulary: "class", "error",
+        "label" (of a multilabel model), "segment:<attribute>"."""
         ...
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> Iterable[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -23,6 +23,9 @@ Cursor: TypeAlias = dict[str, Any]
 
 ABSENT = -1
 """The code of a categorical value that a row does not have."""
+
+ANY = "any"
+"""The one class of a task that has none, such as a regression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,12 @@ class Batch:
     """Rows of one poll as columns of equal length n; a column that the config does not map is None.
 
     `time` (float64 seconds since the epoch) is the event time: of the prediction, or of the label.
-    `score` is the probability of the positive class and `latency` is in seconds, both NaN where absent.
+    `score` is the probability of the positive class, or the predicted value of a regression, and `latency` is in
+    seconds, both NaN where absent.
     In a batch of role "predictions", `predicted` is ABSENT for a row that only reports an error, and `actual`
-    (with `actual_time`) is ABSENT while the label of a one-row log is not known yet.
+    (with `actual_time`) is ABSENT while the label of a one-row log is not known yet; both are ANY where a task has no
+    classes.  `made` and `truth` are the extra columns of the model's `Layout`, by name, as far as this batch has them,
+    without `segments`, which are names here.  Bit i of a column of label sets is `labels[i]`.
     `ids` are the id texts, kept only when a reader asked for them (`check --read`).
     """
 
@@ -92,6 +98,10 @@ class Batch:
     score: Floats | None = None
     latency: Floats | None = None
     error: Categorical | None = None
+    made: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    truth: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+    segments: Mapping[str, Categorical] = field(default_factory=dict)
     refused: Refusals = field(default_factory=Refusals)
     skipped: int = 0
     ids: Sequence[str] | None = None
@@ -131,13 +141,16 @@ class Traffic:
     """New predictions of one cycle, labelled or not; columns of shape (n,).
 
     `predicted` is ABSENT and `error` a code of the model's error reasons where the prediction failed.
+    `made` are the extra columns of the model's `Layout`, None where it has none.
     """
 
     group: Codes
     time: Floats
     predicted: Codes
+    score: Floats
     latency: Floats
     error: Codes
+    made: NDArray[np.void] | None = None
 
     def __len__(self) -> int:
         return len(self.group)
@@ -148,7 +161,8 @@ class Scored:
     """Predictions that met their label; columns of shape (n,).
 
     `sign` is +1 for a result to be counted and -1 for one that a corrected label takes back; a row of -1
-    carries the label and the label time that it was counted with.
+    carries the label and the label time that it was counted with.  `made` and `truth` are the extra columns of the
+    model's `Layout`, None where it has none.
     """
 
     sign: NDArray[np.int8]
@@ -159,36 +173,11 @@ class Scored:
     score: Floats
     time: Floats
     label_time: Floats
+    made: NDArray[np.void] | None = None
+    truth: NDArray[np.void] | None = None
 
     def __len__(self) -> int:
         return len(self.sign)
-
-
-# --- what is remembered --------------------------------------------------------------------------
-
-RECORD = np.dtype(
-    [
-        ("key", "<u8", (2,)),
-        ("time", "<f8"),
-        ("score", "<f8"),
-        ("group", "<u2"),
-        ("predicted", "<u2"),
-        ("label_time", "<f8"),
-        ("confirmed", "<f4"),
-        ("actual", "<u2"),
-    ]
-)
-"""50 bytes by which a prediction is remembered, and the label that it was last given.
-
-`confirmed` is how many seconds after `label_time` the same label was last repeated, rounded down to float32 (a
-quarter of a second at 45 days): a different label must not be older than that to count as a correction.
-"""
-
-UNKNOWN = 0xFFFF
-"""The class code, in a record, of a prediction that has no label yet."""
-
-CHANGE = np.dtype([("slot", "<i8"), ("label_time", "<f8"), ("confirmed", "<f4"), ("actual", "<u2")])
-"""A label set in the record at `slot`; absolute, so that doing it twice does no harm."""
 
 
 class Remembered(Protocol):

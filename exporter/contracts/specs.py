@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
+
+from exporter.contracts.layout import Column, Layout
+
+Task: TypeAlias = Literal["binary", "multiclass", "multilabel", "regression", "ranking"]
+TASKS: frozenset[str] = frozenset(get_args(Task))
+CLASSIFICATION: frozenset[str] = frozenset({"binary", "multiclass"})
+"""Tasks whose predictions and labels are one class each."""
+
+LABELS = 63
+"""How many labels of a multilabel model are told apart: a set of them is one 64-bit number."""
 
 
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,6 +30,7 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class MappingSpec(msgspec.Struct, frozen=True, kw_only=True):
     """How raw records become rows of one role.
 
+    `segments` are the attributes by which rows are told apart, such as region and device.
     `where` keeps only records whose value at a path is one of the listed texts (or, under `not`, is none of
     them); other records are skipped without a fault.  A row whose event time is more than `max_ahead` seconds ahead
     of the wall clock is refused.
@@ -27,6 +38,7 @@ class MappingSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     role: Literal["predictions", "labels"]
     fields: dict[str, FieldSpec]
+    segments: dict[str, FieldSpec] = {}
     where: dict[str, WhereSpec] = {}
     timezone: str = "UTC"
     max_ahead: float = 300.0
@@ -47,14 +59,58 @@ class WindowSpec(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None = None
 
 
-class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the families know of a model: its task and its classes, but no source.
+class SegmentSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One attribute by which predictions are told apart.
 
-    `classes` are canonical class names in code order: declared ones first, else learned up to `max_classes`.
+    A group has a code of its own once `min_group_size` predictions of it were read, if it is among the first `top`
+    that came so far; all others are `other`, code 0.  `coordinates` are latitude and longitude of groups.
     """
 
     name: str
-    task: Literal["binary", "multiclass"] = "binary"
+    top: int = 20
+    min_group_size: int = 50
+    coordinates: dict[str, tuple[float, float]] = {}
+
+    @property
+    def capacity(self) -> int:
+        """How many codes there can be, `other` included."""
+        return self.top + 1
+
+    @property
+    def vocabulary(self) -> str:
+        """The name under which families find the groups' names."""
+        return f"segment:{self.name}"
+
+
+class RegressionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is counted of a regression.
+
+    `center` is near the usual actual value and the same on all replicas: sums of squares are taken around it, so
+    that nothing cancels out.
+    """
+
+    residual_buckets: tuple[float, ...] = ()
+    quantiles: tuple[float, ...] = (0.5,)
+    center: float = 0.0
+
+
+class RankingSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of a ranking: the first `depth` items, up to `relevant` relevant ones; and its cut-offs."""
+
+    depth: int = 10
+    relevant: int = 20
+    cutoffs: tuple[int, ...] = (1, 5, 10)
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the families know of a model: its task and its classes, but no source.
+
+    `classes` are canonical class names (of a multilabel model: label names) in code order: declared ones first, else
+    learned up to `max_classes`.  `probabilities` is how many of them each prediction is remembered with, 0 if none.
+    """
+
+    name: str
+    task: Task = "binary"
     positive: str | None = None
     classes: tuple[str, ...] = ()
     aliases: dict[str, str] = {}
@@ -62,10 +118,43 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     confusion_classes: int = 20
     latency_buckets: tuple[float, ...] = ()
     delay_buckets: tuple[float, ...] = ()
+    probabilities: int = 0
+    top_k: tuple[int, ...] = ()
+    segments: tuple[SegmentSpec, ...] = ()
+    regression: RegressionSpec = RegressionSpec()
+    ranking: RankingSpec = RankingSpec()
 
     @property
     def capacity(self) -> int:
-        """How many classes the counts have room for."""
+        """How many classes the counts have room for; 1 where the task has none, or sets of labels instead."""
+        if self.task not in CLASSIFICATION:
+            return 1
         if self.classes:
             return len(self.classes)
         return 2 if self.task == "binary" else self.max_classes
+
+    @property
+    def label_capacity(self) -> int:
+        """How many labels the counts of a multilabel model have room for; 0 for other tasks."""
+        if self.task != "multilabel":
+            return 0
+        return len(self.classes) or min(self.max_classes, LABELS)
+
+    @property
+    def layout(self) -> Layout:
+        """What is remembered of each prediction and label beyond a class code and a score."""
+        made: list[Column] = []
+        truth: list[Column] = []
+        if self.task == "regression":
+            truth = [("value", "<f8", ())]
+        elif self.task == "multilabel":
+            made, truth = [("labels", "<u8", ())], [("labels", "<u8", ())]
+        elif self.task == "ranking":
+            wanted = (self.ranking.relevant,)
+            made = [("items", "<u8", (self.ranking.depth,))]
+            truth = [("items", "<u8", wanted), ("gains", "<f8", wanted)]
+        if self.probabilities:
+            made.append(("probabilities", "<f8", (self.probabilities,)))
+        if self.segments:
+            made.append(("segments", "<u2", (len(self.segments),)))
+        return Layout(made=tuple(made), truth=tuple(truth))

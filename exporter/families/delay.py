@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Scored, Series
+from exporter.contracts import TASKS, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import histogram
 
 NAME = "model_label_delay_seconds"
@@ -22,11 +22,13 @@ class LabelDelay:
             "a label that is older than its prediction counts as 0.",
         ),
     )
+    tasks: ClassVar[frozenset[str]] = TASKS
     feed: ClassVar[Literal["traffic", "scored"]] = "scored"
     windowed: ClassVar[bool] = False
 
     def __init__(self, model: ModelSpec) -> None:
         self.bounds = model.delay_buckets
+        self.meaning = repr(self.bounds)
         self.size = histogram.size(self.bounds)
 
     def cells(self, rows: Scored) -> Cells:

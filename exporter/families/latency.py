@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
+from exporter.contracts import TASKS, Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
 from exporter.families import histogram
 
 NAME = "model_prediction_latency_seconds"
@@ -17,11 +17,13 @@ class Latency:
     specs: ClassVar[tuple[MetricSpec, ...]] = (
         MetricSpec(NAME, "histogram", "Time that a prediction took, as its log row says; failed ones included."),
     )
+    tasks: ClassVar[frozenset[str]] = TASKS
     feed: ClassVar[Literal["traffic", "scored"]] = "traffic"
     windowed: ClassVar[bool] = False
 
     def __init__(self, model: ModelSpec) -> None:
         self.bounds = model.latency_buckets
+        self.meaning = repr(self.bounds)
         self.size = histogram.size(self.bounds)
 
     def cells(self, rows: Traffic) -> Cells:

@@ -12,53 +12,37 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Scored, Series
+from exporter.contracts import CLASSIFICATION, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
+from exporter.families import labelled
+from exporter.families.labelled import UNDEFINED
 
 OUTCOMES = ("tp", "fp", "fn", "tn")
 MEASURES = ("precision", "recall", "f1")
 OTHER = "other"
 
-_UNDEFINED = float("nan")
-
-
-def _twin(name: str, help_: str, labels: tuple[str, ...]) -> tuple[MetricSpec, MetricSpec]:
-    """A counter and the counter of what corrected labels took back from it."""
-    back = f"What corrected labels took back from {name}: subtract its increase."
-    retracted = name.removesuffix("_total") + "_retracted_total"
-    return MetricSpec(name, "counter", help_, labels), MetricSpec(retracted, "counter", back, labels)
-
-
-def _gauge(measure: str, formula: str) -> MetricSpec:
-    text = f"{formula}, over the labelled predictions whose label falls into the window; computed each cycle."
-    return MetricSpec(f"model_{measure}_ratio", "gauge", text, ("window", "average"))
-
 
 class Quality:
     specs: ClassVar[tuple[MetricSpec, ...]] = (
-        *_twin("model_labelled_predictions_total", "Predictions that met their label, right or wrong.", ("correct",)),
-        *_twin(
-            "model_outcomes_total",
-            "Labelled predictions by outcome, for every class against the rest: tp, fp, fn, tn.",
-            ("class", "outcome"),
-        ),
-        *_twin("model_confusion_total", "Labelled predictions by actual and by predicted class.",
-               ("actual", "predicted")),
+        *labelled.LABELLED,
+        *labelled.OUTCOMES,
+        *labelled.twin("model_confusion_total", "Labelled predictions by actual and by predicted class.",
+                       ("actual", "predicted")),
         MetricSpec("model_class_info", "gauge", "Known classes; positive says which one binary measures are about.",
                    ("class", "positive")),
-        MetricSpec("model_accuracy_ratio", "gauge", "Share of right predictions among the labelled ones whose label "
-                   "falls into the window; computed each cycle.", ("window",)),
-        _gauge("precision", "tp / (tp + fp)"),
-        _gauge("recall", "tp / (tp + fn)"),
-        _gauge("f1", "2 tp / (2 tp + fp + fn)"),
-        MetricSpec("model_window_labelled_predictions", "gauge", "Labelled predictions inside the window: what the "
-                   "ratios of that window rest on.", ("window",)),
+        labelled.ACCURACY,
+        labelled.PRECISION,
+        labelled.RECALL,
+        labelled.F1,
+        labelled.IN_WINDOW,
     )  # fmt: skip
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     feed: ClassVar[Literal["traffic", "scored"]] = "scored"
+    meaning = ""
     windowed: ClassVar[bool] = True
 
     def __init__(self, model: ModelSpec) -> None:
         self.classes = model.capacity
-        self.size = self.classes**2
+        self.size = self.classes**2 if model.task in self.tasks else 0
         self.positive = model.positive
         self.shown = model.confusion_classes
         binary = ("binary",) if model.task == "binary" else ()
@@ -78,12 +62,7 @@ class Quality:
             ("model_outcomes", [(("class", c), ("outcome", o)) for c in classes for o in OUTCOMES]),
             ("model_confusion", [(("actual", a), ("predicted", p)) for a in shown for p in shown]),
         ]
-        counters = [
-            Series(f"{name}{kind}_total", pairs)
-            for name, all_pairs in labels
-            for kind in ("", "_retracted")
-            for pairs in all_pairs
-        ]
+        counters = [one for name, all_pairs in labels for one in labelled.both(name, *all_pairs)]
         positive = self.positive if "binary" in self.averages else None
         infos = [(("class", c), ("positive", "true" if c == positive else "false")) for c in classes]
         return counters + [Series("model_class_info", pairs) for pairs in infos]
@@ -129,7 +108,7 @@ class Quality:
         matrix = self._matrix(counts, len(classes))
         total = float(matrix.sum())
         if not total:
-            return [0, *[_UNDEFINED] * (1 + len(MEASURES) * len(self.averages))]
+            return [0, *[UNDEFINED] * (1 + len(MEASURES) * len(self.averages))]
         hit, predicted, actual = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
         accuracy = float(hit.sum()) / total
         here = (predicted + actual) > 0
@@ -152,15 +131,15 @@ class Quality:
 
     def _of_positive(self, classes: Sequence[str], upper: Floats, lower: Floats) -> float:
         if self.positive not in classes:
-            return _UNDEFINED
+            return UNDEFINED
         at = classes.index(self.positive)
-        return float(upper[at] / lower[at]) if lower[at] else _UNDEFINED
+        return float(upper[at] / lower[at]) if lower[at] else UNDEFINED
 
 
 def _mean(upper: Floats, lower: Floats, weights: Floats | None) -> float:
     """The mean of upper / lower over classes; undefined as soon as it is for one class."""
     if not lower.all():
-        return _UNDEFINED
+        return UNDEFINED
     ratio = upper / lower
     return float(ratio.mean() if weights is None else ratio @ weights / weights.sum())
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
+from exporter.contracts import ANY, TASKS, Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
 
 ERRORS = 32
 """How many error reasons of a model are told apart; later ones count as `other`."""
@@ -18,7 +18,8 @@ class TrafficFamily:
         MetricSpec(
             "model_predictions_total",
             "counter",
-            "Predictions read, by predicted class; all that were made, with or without a label.",
+            "Predictions read, by predicted class; all that were made, with or without a label. Of a task without "
+            f"classes (regression, ranking, multilabel) predicted is `{ANY}`.",
             ("predicted",),
         ),
         MetricSpec(
@@ -28,7 +29,9 @@ class TrafficFamily:
             ("reason",),
         ),
     )
+    tasks: ClassVar[frozenset[str]] = TASKS
     feed: ClassVar[Literal["traffic", "scored"]] = "traffic"
+    meaning = ""
     windowed: ClassVar[bool] = False
 
     def __init__(self, model: ModelSpec) -> None:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 CATALOGUE: tuple[MetricSpec, ...] = (
     *report.SPECS,
-    *(spec for family in plugins.families() for spec in family.specs),
+    *dict.fromkeys(spec for family in plugins.families() for spec in family.specs),
     *targets.SPECS,
 )
 """Every metric of models and of model servers, in the order of the exposition; what probes measure follows."""

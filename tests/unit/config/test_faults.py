@@ -143,12 +143,12 @@ CASES = {
     "choice nearly right": (
         BASE,
         TOP + "task: binery\n",
-        [f"10:11: {M}.task: binery is unknown; did you mean binary? It may be binary or multiclass"],
+        [f"10:11: {M}.task: binery is unknown; did you mean binary? It may be binary, multiclass, multilabel, ranking or regression"],
     ),
     "choice far off": (
         BASE,
         TOP + "task: hunter2\n",
-        [f"10:11: {M}.task: must be binary or multiclass"],
+        [f"10:11: {M}.task: must be binary, multiclass, multilabel, ranking or regression"],
     ),
     "optional choice": (
         "path: a.jsonl",

@@ -1,0 +1,165 @@
+"""What belongs to which task: keys of a model, fields of its rows, and what the families are told of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import structs
+
+from exporter.config.faults import Faults, join_key, listed, nearest
+from exporter.config.nodes import BROKEN, Node
+from exporter.config.windows import item
+from exporter.config.written import RankingEntry, RegressionEntry, SegmentEntry
+from exporter.contracts import CLASSIFICATION, ModelSpec, RankingSpec, RegressionSpec, SegmentSpec
+
+_NAMED = CLASSIFICATION | {"multilabel"}
+_KEYS = {
+    "classes": _NAMED,
+    "max_classes": _NAMED,
+    "confusion_classes": CLASSIFICATION,
+    "curve_classes": {"multiclass", "multilabel"},
+    "top_k": {"multiclass"},
+    "objectives": _NAMED,
+    "baseline": _NAMED,
+    "regression": {"regression"},
+    "ranking": {"ranking"},
+}
+"""Keys of a model that only some tasks have."""
+_MEASURES = ("accuracy", "precision", "recall", "f1", "drop")
+"""Measures of `thresholds` that are about classes or labels."""
+_FIELDS = {"score": CLASSIFICATION, "probabilities": _NAMED}
+"""Fields that only some tasks have."""
+_CUTOFFS = (1, 5, 10)
+_TOP = (2, 3, 5)
+
+
+def check_keys(faults: Faults, node: Node, task: Any, key: str) -> None:
+    """A fault for every key of the model at *key* that its *task* does not have."""
+    if task is BROKEN:
+        return
+    for name, tasks in _KEYS.items():
+        if node.has(name) and task not in tasks:
+            mark = node.keys[name]
+            faults.add(mark, join_key(key, name), f"only task: {listed(sorted(tasks))} has {name}; remove it")
+    for measure in _MEASURES:
+        if task not in _NAMED and node.has("thresholds", measure):
+            mark = node.at("thresholds").keys[measure]
+            message = f"only task: {listed(sorted(_NAMED))} has {measure}; remove it"
+            faults.add(mark, join_key(key, f"thresholds.{measure}"), message)
+
+
+def check_fields(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
+    """The rules between a task and the fields of its rows."""
+    if not node.has("predictions", "fields"):
+        return
+    fields = node.at("predictions", "fields")
+    place = join_key(key, "predictions.fields")
+    if spec.task == "multiclass" and fields.has("score"):
+        message = "is the probability of the positive class, which task: multiclass does not have; map probabilities"
+        faults.add(fields.at("score").mark, join_key(place, "score"), message)
+    for name, tasks in _FIELDS.items():
+        if fields.has(name) and spec.task not in tasks and not (name == "score" and spec.task == "multiclass"):
+            message = f"only task: {listed(sorted(tasks))} has a {name}; map predicted"
+            faults.add(fields.at(name).mark, join_key(place, name), message)
+    if fields.has("probabilities") and spec.task in _NAMED and not node.has("classes"):
+        example = "[news, sport]" if spec.task == "multilabel" else "[legit, fraud]"
+        message = f"needs classes: in the order of the list, such as classes: {example}"
+        faults.add(fields.at("probabilities").mark, join_key(place, "probabilities"), message)
+    if spec.task in CLASSIFICATION or not isinstance(fields.value, dict):
+        return
+    if not fields.has("predicted"):
+        faults.missing(fields.mark, join_key(place, "predicted"), "map predicted to what the model answered")
+    elif fields.has("predicted", "threshold"):
+        message = f"task: {spec.task} decides no class; remove it"
+        faults.add(fields.at("predicted", "threshold").mark, join_key(place, "predicted.threshold"), message)
+
+
+# --- what the families are told ------------------------------------------------------------------
+
+
+def regression(faults: Faults, node: Node, entry: Any, key: str) -> RegressionSpec:
+    """What to count of a regression; only to be used if there was no fault."""
+    if not isinstance(entry, RegressionEntry):
+        return RegressionSpec()
+    check_ascending(faults, node.at("residual_buckets"), entry.residual_buckets, join_key(key, "residual_buckets"))
+    check_ascending(faults, node.at("quantiles"), entry.quantiles, join_key(key, "quantiles"))
+    return RegressionSpec(
+        residual_buckets=tuple(entry.residual_buckets), quantiles=tuple(entry.quantiles), center=entry.center
+    )
+
+
+def ranking(faults: Faults, node: Node, entry: Any, key: str) -> RankingSpec:
+    """What to remember of a ranking; only to be used if there was no fault."""
+    if not isinstance(entry, RankingEntry):
+        return RankingSpec()
+    place = join_key(key, "cutoffs")
+    cutoffs = entry.cutoffs
+    if cutoffs is None:
+        cutoffs = [k for k in _CUTOFFS if k <= entry.depth]
+    check_ascending(faults, node.at("cutoffs"), cutoffs, place)
+    for position, k in enumerate(cutoffs):
+        if k > entry.depth:
+            message = f"only the first {entry.depth} items are remembered; raise depth, or lower it"
+            faults.add(item(node.at("cutoffs"), position).mark, f"{place}[{position}]", message)
+    return RankingSpec(depth=entry.depth, relevant=entry.relevant, cutoffs=tuple(cutoffs))
+
+
+def top_k(faults: Faults, node: Node, written: Any, classes: tuple[str, ...], key: str) -> tuple[int, ...]:
+    """The k of top-k accuracy; all of them less than the number of classes, where each answer would be right."""
+    if written is None:
+        return tuple(k for k in _TOP if k < len(classes))
+    if written is BROKEN or BROKEN in written:
+        return ()
+    check_ascending(faults, node, written, key)
+    for position, k in enumerate(written):
+        if classes and k >= len(classes):
+            message = f"of {len(classes)} classes the first {k} always hold the right one; lower it"
+            faults.add(item(node, position).mark, f"{key}[{position}]", message)
+    return tuple(written)
+
+
+def segments(faults: Faults, node: Node, entry: Mapping[str, Any], key: str) -> tuple[SegmentSpec, ...]:
+    """The attributes that predictions map, with what the config says of them."""
+    place = ("predictions", "fields", "segments")
+    mapped = node.at(*place).value if node.has(*place) else None
+    attributes = list(mapped) if isinstance(mapped, dict) else []
+    written = entry["segments"] if isinstance(entry["segments"], dict) else {}
+    for name in written:
+        if name not in attributes:
+            near = nearest(name, attributes)
+            hint = f"did you mean {near}?" if near else f"write predictions.fields.segments: {{{name}: PATH}}"
+            faults.add(node.at("segments").keys[name], join_key(key, f"segments.{name}"), f"is no attribute that predictions map; {hint}")
+    return tuple(_segment(faults, node, name, written.get(name), key) for name in attributes)
+
+
+def _segment(faults: Faults, node: Node, name: str, entry: Any, key: str) -> SegmentSpec:
+    if not isinstance(entry, SegmentEntry):
+        return SegmentSpec(name=name)
+    found: dict[str, tuple[float, float]] = {}
+    for group, point in entry.coordinates.items():
+        latitude, longitude = [*point, 0.0, 0.0][:2]
+        if len(point) != 2 or not (abs(latitude) <= 90 and abs(longitude) <= 180):
+            place = ("segments", name, "coordinates", group)
+            message = "must be latitude (-90 to 90) and longitude (-180 to 180), such as [52.5, 13.4]"
+            faults.add(node.at(*place).mark, join_key(key, ".".join(place)), message)
+        found[group] = latitude, longitude
+    return SegmentSpec(name=name, top=entry.top, min_group_size=entry.min_group_size, coordinates=found)
+
+
+def remembering(spec: ModelSpec, fields: Mapping[str, Any], most: int) -> ModelSpec:
+    """*spec* with what the mapped *fields* let be remembered: the probabilities of up to *most* classes."""
+    listed_ = "probabilities" in fields and spec.task in {"multiclass", "multilabel"}
+    if listed_ and len(spec.classes) <= most:
+        return structs.replace(spec, probabilities=len(spec.classes))
+    return structs.replace(spec, top_k=())
+
+
+def check_ascending(faults: Faults, node: Node, bounds: Any, key: str) -> None:
+    """A fault for every bound that is not larger than the one before it."""
+    if bounds is BROKEN or BROKEN in bounds:
+        return
+    for position in range(1, len(bounds)):
+        if bounds[position] <= bounds[position - 1]:
+            message = "must be larger than the bound before it"
+            faults.add(item(node, position).mark, f"{key}[{position}]", message)
