@@ -18,35 +18,38 @@ no other label of that id is known any more.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import CHANGE, RECORD, UNKNOWN, Codes, Floats, Keys, Remembered, Scored
+from exporter.contracts import PLAIN, UNKNOWN, Codes, Floats, Keys, Layout, Remembered, Scored
 
 Index = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """Predictions that were made; columns of shape (n,), codes of known names."""
+    """Predictions that were made; columns of shape (n,), codes of known names; `extra` is `Layout.made`."""
 
     key: Keys
     time: Floats
     group: Codes
     predicted: Codes
     score: Floats
+    extra: NDArray[np.void] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """Labels that were told; columns of shape (n,)."""
+    """Labels that were told; columns of shape (n,); `truth` is `Layout.truth`."""
 
     key: Keys
     time: Floats
     actual: Codes
+    truth: NDArray[np.void] | None = None
 
     def __len__(self) -> int:
         return len(self.key)
@@ -73,10 +76,13 @@ class Join:
     At most one `step` between two commits of the state: a step does not see the labels of one before it.
     """
 
-    def __init__(self, remembered: Remembered, early: Remembered, horizon: float, held: int = 0) -> None:
+    def __init__(
+        self, remembered: Remembered, early: Remembered, horizon: float, held: int = 0, layout: Layout = PLAIN
+    ) -> None:
         self.remembered = remembered
         self.early = early
         self.horizon = horizon
+        self.layout = layout
         self.held = held
         """How many labels wait for their prediction."""
 
@@ -97,9 +103,11 @@ class Join:
     # --- predictions -----------------------------------------------------------------------------
 
     def _remember(self, made: Made, results: Counter[str]) -> Index:
-        records = np.zeros(len(made.key), RECORD)
+        records = np.zeros(len(made.key), self.layout.record)
         for name in ("key", "time", "group", "predicted", "score"):
             records[name] = getattr(made, name)
+        if made.extra is not None:
+            records["made"] = made.extra
         records["actual"] = UNKNOWN
         fresh = self.remembered.remember(records)
         results["duplicate"] += len(records) - len(fresh)
@@ -108,12 +116,13 @@ class Join:
     def _waiting(self, keys: Keys) -> Told:
         """Labels that waited for predictions of *keys*; they wait no longer."""
         if not self.held or not len(keys):
-            return Told(key=keys[:0], time=np.empty(0), actual=np.empty(0, np.int32))
+            none = np.empty(0, self.layout.truth_dtype) if self.layout.truth else None
+            return Told(key=keys[:0], time=np.empty(0), actual=np.empty(0, np.int32), truth=none)
         slot, record = self.early.look(keys)
         alive = np.flatnonzero(slot >= 0)
         alive = alive[record["actual"][alive] != UNKNOWN]
         slot, record = slot[alive], record[alive]
-        gone = np.zeros(len(slot), CHANGE)
+        gone = np.zeros(len(slot), self.layout.change)
         gone["slot"], gone["actual"] = slot, UNKNOWN
         self.early.relabel(gone)
         self.held -= len(slot)
@@ -121,7 +130,8 @@ class Join:
         again = record["confirmed"] > 0
         told = np.concatenate([record, record[again]])
         time = np.concatenate([record["label_time"], (record["label_time"] + record["confirmed"])[again]])
-        return Told(key=told["key"], time=time, actual=told["actual"].astype(np.int32))
+        truth = told["truth"] if self.layout.truth else None
+        return Told(key=told["key"], time=time, actual=told["actual"].astype(np.int32), truth=truth)
 
     # --- labels ----------------------------------------------------------------------------------
 
@@ -139,7 +149,7 @@ class Join:
 
     def _hold(self, labels: Told, results: Counter[str]) -> None:
         """Keep labels until their predictions come, under the same rules."""
-        records = np.zeros(len(labels), RECORD)
+        records = np.zeros(len(labels), early_layout(self.layout).record)
         records["key"], records["time"], records["actual"] = labels.key, labels.time, UNKNOWN
         self.early.remember(records)
         settled = _settle(self.early, *self.early.look(labels.key), labels)
@@ -171,6 +181,7 @@ class _Labelled:
     actual: Codes
     since: Floats
     confirmed: NDArray[np.float32]
+    truth: NDArray[np.void] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +193,7 @@ class _Taken:
     place: Index
     actual: Codes
     since: Floats
+    truth: NDArray[np.void] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +221,8 @@ class _Settled:
             score=score,
             time=time,
             label_time=taken.since,
+            made=self.record["made"][at] if "made" in (self.record.dtype.names or ()) else None,
+            truth=taken.truth,
         )
 
 
@@ -217,12 +231,18 @@ def _settle(table: Remembered, slot: NDArray[np.int64], record: NDArray[np.void]
     distinct, place, turns = _turns(slot)
     if len(turns) > 1:
         slot, record = slot[distinct], record[distinct]
-    now = _Labelled(record["actual"].astype(np.int32), record["label_time"].copy(), record["confirmed"].copy())
+    truth = None if labels.truth is None else record["truth"].copy()
+    now = _Labelled(record["actual"].astype(np.int32), record["label_time"].copy(), record["confirmed"].copy(), truth)
     results: Counter[str] = Counter()
     taken = [_turn(turn, place[turn], labels, now, results) for turn in turns]
     moved = (now.since != record["label_time"]) | (now.confirmed != record["confirmed"])
-    changed = np.flatnonzero(moved | (now.actual != record["actual"]))
-    change = np.empty(len(changed), CHANGE)
+    moved |= now.actual != record["actual"]
+    if truth is not None:
+        moved |= ~_same(truth, record["truth"])
+    changed = np.flatnonzero(moved)
+    change = np.empty(len(changed), table.layout.change)
+    if truth is not None:
+        change["truth"] = truth[changed]
     change["slot"], change["label_time"] = slot[changed], now.since[changed]
     change["confirmed"], change["actual"] = now.confirmed[changed], now.actual[changed]
     table.relabel(change)
@@ -234,6 +254,7 @@ def _turn(turn: Index, place: Index, labels: Told, now: _Labelled, results: Coun
     """Give each record at *place* the label at *turn*; no record stands twice in a turn."""
     actual, time = labels.actual[turn], labels.time[turn]
     old, since = now.actual[place], now.since[place]
+    truth, was = (None, None) if labels.truth is None or now.truth is None else (labels.truth[turn], now.truth[place])
     unknown = old == UNKNOWN
     counted, back = unknown, np.empty(0, np.intp)
     known = np.flatnonzero(~unknown)
@@ -241,6 +262,8 @@ def _turn(turn: Index, place: Index, labels: Told, now: _Labelled, results: Coun
     if len(known):
         newest = since[known] + now.confirmed[place[known]]
         same, newer = old[known] == actual[known], time[known] >= newest
+        if was is not None and truth is not None:
+            same &= _same(was[known], truth[known])
         back = known[~same & newer]
         results["repeated"] += int(same.sum())
         results["corrected"] += len(back)
@@ -252,10 +275,13 @@ def _turn(turn: Index, place: Index, labels: Told, now: _Labelled, results: Coun
     new = np.flatnonzero(counted)
     at = place[new]
     now.actual[at], now.since[at], now.confirmed[at] = actual[new], time[new], 0.0
-    plus = _Taken(turn[new], np.ones(len(new), np.int8), at, actual[new], time[new])
+    if truth is not None and now.truth is not None:
+        now.truth[at] = truth[new]
+    plus = _Taken(turn[new], np.ones(len(new), np.int8), at, actual[new], time[new], _at_rows(truth, new))
     if not len(back):
         return plus
-    minus = _Taken(turn[back], np.full(len(back), -1, np.int8), place[back], old[back], since[back])
+    taken_back = np.full(len(back), -1, np.int8)
+    minus = _Taken(turn[back], taken_back, place[back], old[back], since[back], _at_rows(was, back))
     return _concatenated([minus, plus])
 
 
@@ -271,11 +297,28 @@ def _by_arrival(taken: list[_Taken]) -> _Taken:
         return taken[0]
     whole = _concatenated(taken)
     order = np.argsort(whole.row, kind="stable")
-    return _Taken(*(getattr(whole, name)[order] for name in _Taken.__slots__))
+    columns = (getattr(whole, name) for name in _Taken.__slots__)
+    ordered: Iterator[Any] = (None if column is None else column[order] for column in columns)
+    return _Taken(*ordered)
 
 
 def _concatenated(parts: list[_Taken]) -> _Taken:
-    return _Taken(*(np.concatenate([getattr(part, name) for part in parts]) for name in _Taken.__slots__))
+    columns = ([getattr(part, name) for part in parts] for name in _Taken.__slots__)
+    joined: Iterator[Any] = (None if column[0] is None else np.concatenate(column) for column in columns)
+    return _Taken(*joined)
+
+
+def _same(one: NDArray[np.void], other: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Which rows are equal, byte by byte."""
+    size = one.dtype.itemsize
+    a, b = (np.ascontiguousarray(side).view(np.uint8).reshape(-1, size) for side in (one, other))
+    equal: NDArray[np.bool_] = (a == b).all(axis=1)
+    return equal
+
+
+def early_layout(layout: Layout) -> Layout:
+    """What a label that waits for its prediction is remembered by."""
+    return Layout(truth=layout.truth)
 
 
 def _both(first: Told, then: Told) -> Told:
@@ -285,11 +328,16 @@ def _both(first: Told, then: Told) -> Told:
         key=np.concatenate([first.key, then.key]),
         time=np.concatenate([first.time, then.time]),
         actual=np.concatenate([first.actual, then.actual]),
+        truth=None if first.truth is None or then.truth is None else np.concatenate([first.truth, then.truth]),
     )
 
 
 def _at(told: Told, at: Index) -> Told:
-    return Told(key=told.key[at], time=told.time[at], actual=told.actual[at])
+    return Told(key=told.key[at], time=told.time[at], actual=told.actual[at], truth=_at_rows(told.truth, at))
+
+
+def _at_rows(column: NDArray[np.void] | None, rows: Index) -> NDArray[np.void] | None:
+    return None if column is None else column[rows]
 
 
 def _turns(slot: NDArray[np.int64]) -> tuple[Index, Index, list[Index]]:

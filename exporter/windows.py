@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import Cells, Floats, Scored
+from exporter.contracts import PLAIN, Cells, Floats, Layout, Scored
 
 RESOLUTION = 360
 """Buckets of a time window: one of an hour moves in steps of 10 s."""
@@ -79,6 +79,8 @@ class TimeWindow:
     def __init__(self, seconds: float, size: int) -> None:
         self.size = size
         self.width = seconds / RESOLUTION
+        self.whole = True
+        """Whether all weights are whole numbers, so that nothing is lost when they are taken off again."""
         self.newest: int | None = None
         self.total = np.zeros((1, size))
         self.buckets: dict[int, Floats] = {}
@@ -99,7 +101,16 @@ class TimeWindow:
             flat[self._cells[: len(sums)]] -= sums
             fallen += float(sums.sum())
             self.dirty.add(old)
+        if fallen and not self.whole:
+            self._sum_anew()
         return fallen
+
+    def _sum_anew(self) -> None:
+        """Add all buckets up: after a large weight has come and gone, the difference would hold its rounding only."""
+        sums = np.zeros(len(self._cells))
+        for bucket in self.buckets.values():
+            sums[: len(bucket)] += bucket
+        self.total.reshape(-1)[self._cells] = sums
 
     def add(self, cell: NDArray[np.int64], weight: Floats, time: Floats) -> None:
         """Add signed *weight* to cells at event *time*; what is older than the window is left out.  Shapes (m,)."""
@@ -168,30 +179,32 @@ class TimeWindow:
     def load(self, name: str, blob: bytes) -> None:
         """Take back a bucket; the clock is moved by `advance` afterwards."""
         cell, weight = _unpacked(blob, 2)
+        self.whole = self.whole and bool((weight == np.rint(weight)).all())
         if len(cell):
             self.add(cell, weight, np.full(len(cell), (int(name) + 0.5) * self.width))
         self.dirty.discard(int(name))
 
 
-ROW = np.dtype(
-    [
-        ("slot", "<i8"),
-        ("time", "<f8"),
-        ("label_time", "<f8"),
-        ("score", "<f8"),
-        ("group", "<i4"),
-        ("actual", "<i4"),
-        ("predicted", "<i4"),
-        ("sign", "<i1"),
-    ]
-)
+_ROW: list[tuple[str, Any]] = [
+    ("slot", "<i8"),
+    ("time", "<f8"),
+    ("label_time", "<f8"),
+    ("score", "<f8"),
+    ("group", "<i4"),
+    ("actual", "<i4"),
+    ("predicted", "<i4"),
+    ("sign", "<i1"),
+]
 
 
 class CountWindow:
     """The *rows* labelled predictions of every group whose labels are the newest by their own time."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, layout: Layout = PLAIN) -> None:
         self.rows = rows
+        made = [("made", layout.made_dtype)] if layout.made else []
+        truth = [("truth", layout.truth_dtype)] if layout.truth else []
+        self.row = np.dtype([*_ROW, *made, *truth])
         self.groups: dict[int, NDArray[np.void]] = {}
         self.dirty: set[int] = set()
 
@@ -203,14 +216,14 @@ class CountWindow:
         entered, left = [], []
         for group in np.flatnonzero(np.bincount(scored.group)).tolist():
             mine = scored.group == group
-            kept = self.groups.get(group, np.empty(0, ROW))
+            kept = self.groups.get(group, np.empty(0, self.row))
             taken_back = scored.slot[mine & (scored.sign < 0)]
             gone = np.isin(kept["slot"], taken_back)
             at = np.flatnonzero(mine & (scored.sign > 0))
             if len(taken_back):
                 # Of several results for one prediction within these rows only the last one stands.
                 at = at[_last_of_each(scored.slot[at])]
-            new = _rows(scored, at[_newest(scored.label_time[at], self.rows)])
+            new = _rows(scored, at[_newest(scored.label_time[at], self.rows)], self.row)
             merged = np.concatenate([kept[~gone], new])
             merged = merged[_newest(merged["label_time"], len(merged))]
             over = max(0, len(merged) - self.rows)
@@ -218,7 +231,7 @@ class CountWindow:
             entered.append(new)
             self.groups[group] = merged[over:]
             self.dirty.add(group)
-        return _scored(entered), _scored(left)
+        return _scored(entered, self.row), _scored(left, self.row)
 
     def changes(self) -> Iterator[tuple[str, bytes]]:
         for group in sorted(self.dirty):
@@ -226,11 +239,11 @@ class CountWindow:
         self.dirty.clear()
 
     def load(self, name: str, blob: bytes) -> None:
-        self.groups[int(name)] = np.frombuffer(blob, ROW)
+        self.groups[int(name)] = np.frombuffer(blob, self.row)
 
     def all(self) -> Scored:
         """Every row inside, to count them anew after a start."""
-        return _scored(list(self.groups.values()))
+        return _scored(list(self.groups.values()), self.row)
 
 
 def increments(cells: Cells, group: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64], Floats]:
@@ -244,16 +257,16 @@ def of_rows(column: NDArray[_Scalar], cells: Cells) -> NDArray[_Scalar]:
     return column if cells.row is None else column[cells.row]
 
 
-def _rows(scored: Scored, at: NDArray[np.intp]) -> NDArray[np.void]:
-    out = np.empty(len(at), ROW)
-    for name in ROW.names or ():
+def _rows(scored: Scored, at: NDArray[np.intp], row: np.dtype[np.void]) -> NDArray[np.void]:
+    out = np.empty(len(at), row)
+    for name in row.names or ():
         out[name] = getattr(scored, name)[at]
     return out
 
 
-def _scored(parts: list[NDArray[np.void]]) -> Scored:
-    rows = np.concatenate(parts) if parts else np.empty(0, ROW)
-    return Scored(**{name: np.ascontiguousarray(rows[name]) for name in ROW.names or ()})
+def _scored(parts: list[NDArray[np.void]], row: np.dtype[np.void]) -> Scored:
+    rows = np.concatenate(parts) if parts else np.empty(0, row)
+    return Scored(**{name: np.ascontiguousarray(rows[name]) for name in row.names or ()})
 
 
 def _newest(time: Floats, most: int) -> NDArray[np.intp]:

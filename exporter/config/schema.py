@@ -141,7 +141,7 @@ def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: 
     return ModelSpec(
         name=name,
         task="binary" if task is BROKEN else task,
-        positive=_positive(faults, node, entry, classes, aliases, key),
+        positive=_positive(faults, node, entry, (classes, aliases), key),
         classes=classes,
         aliases=aliases,
         max_classes=entry["max_classes"],
@@ -156,15 +156,10 @@ def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: 
 
 
 def _positive(
-    faults: Faults,
-    node: Node,
-    entry: Mapping[str, Any],
-    classes: tuple[str, ...],
-    aliases: Mapping[str, str],
-    key: str,
+    faults: Faults, node: Node, entry: Mapping[str, Any], known: tuple[tuple[str, ...], Mapping[str, str]], key: str
 ) -> str | None:
-    """The class that binary measures are about."""
-    task = entry["task"]
+    """The class that binary measures are about; *known* are the declared classes and the other spellings of them."""
+    task, (classes, aliases) = entry["task"], known
     positive = None if entry["positive"] in {None, BROKEN} else canonical(entry["positive"])
     place = join_key(key, "positive")
     if task == "binary" and entry["positive"] is None:
@@ -207,13 +202,7 @@ def _classes(faults: Faults, node: Node, written: Any, task: Any, key: str) -> t
     for position, name in enumerate(names):
         if name in names[:position]:
             faults.add(item(node, position).mark, f"{key}[{position}]", "this class is listed twice; remove one")
-    if task == "binary" and len(names) != 2:
-        message = f"task: binary has 2 classes, here are {len(names)}; list both, or write task: multiclass"
-        faults.add(node.mark, key, message)
-    elif task == "multiclass" and len(names) < 2:
-        faults.add(node.mark, key, "task: multiclass needs at least 2 classes")
-    elif task == "multilabel" and len(names) > LABELS:
-        faults.add(node.mark, key, f"task: multilabel has at most {LABELS} labels, here are {len(names)}")
+    tasks.check_classes(faults, node, len(names), task, key)
     aliases: dict[str, str] = {}
     for name, spellings in entries.items():
         for spelling in spellings if isinstance(spellings, list) else [spellings]:

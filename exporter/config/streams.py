@@ -24,11 +24,11 @@ NAMES: dict[Role, dict[str, str]] = {
     "predictions": {
         "id": "What a prediction and its label share. Required.",
         "time": "When the prediction was made. Without it, the moment of reading counts.",
-        "predicted": "What was predicted: a class; a number; a list of labels, a mapping of labels to true or false, or "
-        "a list of 0 and 1 in the order of `classes`; a list of items, the best first.",
+        "predicted": "What was predicted: a class; a number; a list of labels, a mapping of labels to true or false, "
+        "or a list of 0 and 1 in the order of `classes`; a list of items, the best first.",
         "score": "Probability of the positive class, 0 to 1; with `threshold` it also decides the class.",
-        "probabilities": "List of the probabilities of all classes, in the order of `classes`; they sum to 1, except of "
-        "labels.",
+        "probabilities": "List of the probabilities of all classes, in the order of `classes`; they sum to 1, except "
+        "of labels.",
         "segments": "Attributes that tell predictions apart, by name: `{region: geo.country, device: ua.device}`.",
         "version": "Version of the model.",
         "model": "Name of the model, where one source serves several.",
@@ -41,8 +41,8 @@ NAMES: dict[Role, dict[str, str]] = {
     "labels": {
         "id": "The id of the prediction that the label belongs to. Required.",
         "time": "When the label became known. Without it, the moment of reading counts.",
-        "actual": "What is true, written as `predicted` is; of a ranking the relevant items, as a list or as a mapping to "
-        "their gains. Required.",
+        "actual": "What is true, written as `predicted` is; of a ranking the relevant items, as a list or as a "
+        "mapping to their gains. Required.",
         "model": "Name of the model, where one source serves several.",
     },
 }

@@ -11,7 +11,7 @@ from exporter.config.faults import Faults, join_key, listed, nearest
 from exporter.config.nodes import BROKEN, Node
 from exporter.config.windows import item
 from exporter.config.written import RankingEntry, RegressionEntry, SegmentEntry
-from exporter.contracts import CLASSIFICATION, ModelSpec, RankingSpec, RegressionSpec, SegmentSpec
+from exporter.contracts import CLASSIFICATION, LABELS, ModelSpec, RankingSpec, RegressionSpec, SegmentSpec
 
 _NAMED = CLASSIFICATION | {"multilabel"}
 _KEYS = {
@@ -47,6 +47,17 @@ def check_keys(faults: Faults, node: Node, task: Any, key: str) -> None:
             mark = node.at("thresholds").keys[measure]
             message = f"only task: {listed(sorted(_NAMED))} has {measure}; remove it"
             faults.add(mark, join_key(key, f"thresholds.{measure}"), message)
+
+
+def check_classes(faults: Faults, node: Node, count: int, task: Any, key: str) -> None:
+    """A task may have no less, or no more, than so many classes."""
+    if task == "binary" and count != 2:
+        message = f"task: binary has 2 classes, here are {count}; list both, or write task: multiclass"
+        faults.add(node.mark, key, message)
+    elif task == "multiclass" and count < 2:
+        faults.add(node.mark, key, "task: multiclass needs at least 2 classes")
+    elif task == "multilabel" and count > LABELS:
+        faults.add(node.mark, key, f"task: multilabel has at most {LABELS} labels, here are {count}")
 
 
 def check_fields(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
@@ -129,7 +140,8 @@ def segments(faults: Faults, node: Node, entry: Mapping[str, Any], key: str) -> 
         if name not in attributes:
             near = nearest(name, attributes)
             hint = f"did you mean {near}?" if near else f"write predictions.fields.segments: {{{name}: PATH}}"
-            faults.add(node.at("segments").keys[name], join_key(key, f"segments.{name}"), f"is no attribute that predictions map; {hint}")
+            message = f"is no attribute that predictions map; {hint}"
+            faults.add(node.at("segments").keys[name], join_key(key, f"segments.{name}"), message)
     return tuple(_segment(faults, node, name, written.get(name), key) for name in attributes)
 
 

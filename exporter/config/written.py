@@ -166,8 +166,8 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1_000,
-            description="Up to how many classes all `probabilities` are remembered, 8 bytes each, for what needs them: "
-            "top-k accuracy, log loss, curves.",
+            description="Up to how many classes all `probabilities` are remembered, 8 bytes each, for what needs "
+            "them: top-k accuracy, log loss, curves.",
         ),
     ] = 20
     top_k: Annotated[

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.contracts.clocks import Deadline
+from exporter.contracts.layout import Layout
 
 Floats: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int32]
@@ -182,6 +183,9 @@ class Scored:
 
 class Remembered(Protocol):
     """Records by key, as the join needs them; implemented by `state.Table`."""
+
+    @property
+    def layout(self) -> Layout: ...
 
     @property
     def rows(self) -> int: ...

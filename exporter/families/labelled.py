@@ -15,7 +15,7 @@ def twin(name: str, help_: str, labels: tuple[str, ...] = ()) -> tuple[MetricSpe
 
 
 def both(name: str, *all_pairs: tuple[tuple[str, str], ...]) -> list[Series]:
-    """The series of a counter called *name* (without `_total`) and of its twin, one for each of *all_pairs* of labels."""
+    """The series of a counter called *name* (without `_total`) and of its twin, one for each of *all_pairs*."""
     return [Series(f"{name}{kind}_total", pairs) for kind in ("", "_retracted") for pairs in all_pairs]
 
 

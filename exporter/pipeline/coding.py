@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import ABSENT, UNKNOWN, Batch, Categorical, Codes, Floats, Keys, ModelSpec, Refusals
+from exporter.contracts import (
+    ABSENT,
+    ANY,
+    CLASSIFICATION,
+    PLAIN,
+    UNKNOWN,
+    Batch,
+    Categorical,
+    Codes,
+    Floats,
+    Keys,
+    ModelSpec,
+    Refusals,
+)
 from exporter.families.traffic import ERRORS
 from exporter.join import Made, Told
 from exporter.pipeline.names import OTHER, Vocabulary
+from exporter.pipeline.payload import Payload
 
 MODELS = 1000
 """How many values of a `model` column are told apart; later ones count as `other`."""
@@ -22,7 +36,10 @@ VERSION = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Batches of one role, with our codes instead of theirs; columns as in `Batch`, none of them missing."""
+    """Batches of one role, with our codes instead of theirs; columns as in `Batch`, none of them missing.
+
+    `made` and `truth` are whole columns of the model's layout, None where it has none (or the role).
+    """
 
     key: Keys
     time: Floats
@@ -33,6 +50,8 @@ class Rows:
     score: Floats
     latency: Floats
     error: Codes
+    made: NDArray[np.void] | None = None
+    truth: NDArray[np.void] | None = None
 
     @property
     def remembered(self) -> NDArray[np.bool_]:
@@ -40,7 +59,9 @@ class Rows:
         return (self.predicted >= 0) & (self.error < 0)
 
     def where(self, keep: NDArray[np.bool_]) -> Rows:
-        return Rows(*(getattr(self, name)[keep] for name in self.__slots__))
+        columns = (getattr(self, name) for name in self.__slots__)
+        kept: Iterator[Any] = (None if column is None else column[keep] for column in columns)
+        return Rows(*kept)
 
 
 class Codebook:
@@ -53,17 +74,20 @@ class Codebook:
         self.spec = spec
         self.max_versions = max_versions
         known = spec.classes or ((spec.positive,) if spec.positive else ())
+        if spec.task not in CLASSIFICATION:
+            known = (ANY,)
         self.classes = Vocabulary(spec.capacity, known)
         self.errors = Vocabulary(ERRORS, overflow=OTHER)
         # A record has two bytes for its group.
         self.models = Vocabulary(max(2, min(MODELS, UNKNOWN // max_versions)), [spec.name], overflow=OTHER)
         self.versions = Vocabulary(max_versions, overflow=OTHER)
         self.groups: list[tuple[int, int]] = []
+        self.payload = Payload(spec)
 
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
         """The vocabularies that families know of."""
-        return {"class": self.classes.names, "error": self.errors.names}
+        return {"class": self.classes.names, "error": self.errors.names, **self.payload.names}
 
     def labels(self, group: int) -> tuple[tuple[str, str], ...]:
         """The model and version labels of *group*."""
@@ -83,7 +107,8 @@ class Codebook:
 
     @property
     def _vocabularies(self) -> dict[str, Vocabulary]:
-        return {"classes": self.classes, "errors": self.errors, "models": self.models, "versions": self.versions}
+        own = {"classes": self.classes, "errors": self.errors, "models": self.models, "versions": self.versions}
+        return own | self.payload.vocabularies
 
     # --- batches ---------------------------------------------------------------------------------
 
@@ -93,9 +118,13 @@ class Codebook:
         if len(parts) == 1:
             return parts[0]
         code, number = np.empty(0, np.int32), np.empty(0)
-        empty = Rows(np.empty((0, 2), np.uint64), number, code, code, code, number, number, number, code)
+        empty = Rows(
+            np.empty((0, 2), np.uint64), number, code, code, code, number, number, number, code, *self.payload.empty
+        )
         parts = [part for part in parts if len(part.key)] or [empty]
-        return Rows(*(_concatenated([getattr(part, name) for part in parts]) for name in Rows.__slots__))
+        columns = ([getattr(part, name) for part in parts] for name in Rows.__slots__)
+        joined: Iterator[Any] = (None if column[0] is None else _concatenated(column) for column in columns)
+        return Rows(*joined)
 
     def _coded(self, batch: Batch, refused: Refusals) -> Rows:
         count = len(batch)
@@ -114,6 +143,9 @@ class Codebook:
             error=self.errors.codes(batch.error) if batch.error else absent,
         )
         crowded = np.zeros(count, np.bool_)
+        if self.payload.layout != PLAIN:
+            made, truth, crowded = self.payload.coded(batch)
+            rows = replace(rows, made=made, truth=truth)
         for column, codes in ((batch.predicted, predicted), (batch.actual, actual)):
             if column is not None:
                 crowded |= (column.codes >= 0) & (codes == ABSENT)
@@ -128,6 +160,8 @@ class Codebook:
         if self.spec.task == "binary":
             taken = " and ".join(self.classes.names)
             return "unknown_class", f"two classes were seen before, {taken}: check `positive`, or declare `classes`"
+        if self.spec.task == "multilabel":
+            return "too_many_classes", f"more than {self.spec.label_capacity} labels: declare `classes`"
         return "too_many_classes", f"more than {self.spec.capacity} classes: declare `classes`, or raise `max_classes`"
 
     def _group(self, batch: Batch) -> Codes:
@@ -164,13 +198,15 @@ def sides(made: Rows, told: Rows) -> tuple[Made, Told]:
         group=made.group[good],
         predicted=made.predicted[good],
         score=made.score[good],
+        extra=None if made.made is None else made.made[good],
     )
     if not len(own):
-        return predictions, Told(key=told.key, time=told.time, actual=told.actual)
+        return predictions, Told(key=told.key, time=told.time, actual=told.actual, truth=told.truth)
     labels = Told(
         key=np.concatenate([made.key[own], told.key]),
         time=np.concatenate([made.actual_time[own], told.time]),
         actual=np.concatenate([made.actual[own], told.actual]),
+        truth=None if made.truth is None or told.truth is None else np.concatenate([made.truth[own], told.truth]),
     )
     return predictions, labels
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from exporter import plugins
 from exporter.config.schema import ModelConfig
-from exporter.contracts import UNKNOWN, Batch, Family, MetricSpec, Refusals, Scored, Traffic
+from exporter.contracts import PLAIN, UNKNOWN, Batch, Family, MetricSpec, Refusals, Traffic
 from exporter.errors import StateDamaged
-from exporter.join import Join, Joined
+from exporter.join import Join, Joined, early_layout
 from exporter.pipeline.coding import Codebook, Rows, sides
 from exporter.pipeline.tally import Tally
 from exporter.state import UNDECODABLE, State
@@ -37,7 +37,6 @@ class Saved(msgspec.Struct):
 
     signature: str
     horizon: float
-    bounds: dict[str, list[float]]
     names: dict[str, list[str]]
     groups: list[tuple[int, int]]
     results: dict[str, int]
@@ -48,6 +47,14 @@ class Saved(msgspec.Struct):
     watermark: float | None
     held: int
     ahead: dict[str, float] = {}
+    bounds: dict[str, list[float]] = {}
+    meanings: dict[str, str] = {}
+    waiting: dict[str, dict[str, int]] = {}
+
+    def meaning(self, family: str) -> str:
+        """What gave the cells of *family* their meaning; an older program noted the bounds of histograms only."""
+        old = repr(tuple(self.bounds[family])) if family in self.bounds else ""
+        return self.meanings.get(family, old)
 
 
 class Ledger:
@@ -71,9 +78,10 @@ class Ledger:
         self.revision = 0
         self.last_prediction = np.full(0, _NEVER)
         self.last_label = np.full(0, _NEVER)
-        self.families = [family for kind in plugins.families() if (family := kind(self.spec)).size]
+        self.families = plugins.families_of(self.spec)
         self.tallies = [Tally(family, self.windows) for family in self.families]
-        self.counted = {window.name: CountWindow(window.rows) for window in self.windows if window.rows}
+        by_count = {window.name: window.rows for window in self.windows if window.rows}
+        self.counted = {name: CountWindow(rows, self.spec.layout) for name, rows in by_count.items()}
         self.pending = TimeWindow(config.horizon, 1)
         self._outdated: list[str] = []
         self._prefix = f"model/{quote(self.name, safe='')}/"
@@ -131,7 +139,7 @@ class Ledger:
             for name, window in self.counted.items():
                 entered, left = window.push(scored)
                 for tally in self.tallies:
-                    tally.slide(name, entered, left)
+                    tally.slide(name, window, entered, left)
         waiting = traffic.error < 0
         group = np.concatenate([traffic.group[waiting], joined.answered_group]).astype(np.int64)
         time = np.concatenate([traffic.time[waiting], joined.answered_time])
@@ -180,8 +188,10 @@ class Ledger:
             group=made.group[at],
             time=made.time[at],
             predicted=made.predicted[at],
+            score=made.score[at],
             latency=made.latency[at],
             error=made.error[at],
+            made=None if made.made is None else made.made[at],
         )
 
     def _note_times(self, made: Rows, told: Rows, joined: Joined, traffic: Traffic) -> None:
@@ -252,13 +262,17 @@ class Ledger:
     def _signature(self) -> str:
         """What gives the codes their meaning; a model that changes it begins anew."""
         spec = self.spec
-        return repr((spec.task, spec.positive, spec.classes, spec.capacity, self.config.max_versions))
+        meaning = repr((spec.task, spec.positive, spec.classes, spec.capacity, self.config.max_versions))
+        if spec.layout == PLAIN:
+            return meaning
+        return meaning + repr((spec.layout, spec.label_capacity, [(one.name, one.top) for one in spec.segments]))
 
     def _saved(self) -> Saved:
         return Saved(
             signature=self._signature,
             horizon=self.config.horizon,
-            bounds={"latency": list(self.spec.latency_buckets), "delay": list(self.spec.delay_buckets)},
+            meanings={_kind(family): family.meaning for family in self.families},
+            waiting=self.codebook.payload.waiting,
             names=self.codebook.save(),
             groups=self.codebook.groups,
             results=dict(self.results),
@@ -277,8 +291,8 @@ class Ledger:
         tables = (f"{self.name}/predictions", f"{self.name}/labels")
         if saved and saved.signature != self._signature:
             log.warning(
-                "task, positive, classes or max_versions changed: counts begin anew, and the sources are read again "
-                "from their beginning",
+                "task, positive, classes, max_versions or what is remembered of a row changed: counts begin anew, and "
+                "the sources are read again from their beginning",
                 extra={"model": self.name},
             )
             for table in tables:
@@ -286,9 +300,10 @@ class Ledger:
             forgotten = [self._prefix, f"cursor/{quote(self.name, safe='')}/"]
             state.commit({name: None for prefix in forgotten for name, _ in state.scan(prefix)})
             saved = None
-        self._remembered = state.table(tables[0], largest=_eighth(self.config.remembered))
-        self._early = state.table(tables[1], largest=_eighth(self.config.early_labels))
-        self._join = Join(self._remembered, self._early, self.config.horizon, saved.held if saved else 0)
+        layout = self.spec.layout
+        self._remembered = state.table(tables[0], _eighth(self.config.remembered), layout)
+        self._early = state.table(tables[1], _eighth(self.config.early_labels), early_layout(layout))
+        self._join = Join(self._remembered, self._early, self.config.horizon, saved.held if saved else 0, layout)
         if saved:
             self._restore(saved)
             for name, part in state.scan(self._prefix):
@@ -298,6 +313,7 @@ class Ledger:
 
     def _restore(self, saved: Saved) -> None:
         self.codebook.restore(saved.names, saved.groups)
+        self.codebook.payload.waiting = saved.waiting
         self.results.update(saved.results)
         self.newest, self.ahead = saved.newest, saved.ahead
         self.last_prediction, self.last_label = np.array(saved.last_prediction), np.array(saved.last_label)
@@ -308,10 +324,9 @@ class Ledger:
         kind, _, rest = name.partition("/")
         if kind == "tally":
             family, _, key = rest.partition("/")
-            now = {"latency": self.spec.latency_buckets, "delay": self.spec.delay_buckets}
-            if list(now.get(family, ())) != saved.bounds.get(family, []):
-                return False
-            return any(tally.load(key, blob) for tally in self.tallies if _kind(tally.family) == family)
+            owners = [tally for tally in self.tallies if _kind(tally.family) == family]
+            same = [tally for tally in owners if tally.family.meaning == saved.meaning(family)]
+            return any(tally.load(key, blob) for tally in same)
         if kind == "pending":
             if saved.horizon == self.config.horizon:
                 self.pending.load(rest, blob)
@@ -329,7 +344,7 @@ class Ledger:
         for name, window in self.counted.items():
             for tally in self.tallies:
                 if tally.family.feed == "scored":
-                    tally.slide(name, window.all(), _nothing())
+                    tally.slide(name, window, window.all(), CountWindow(1, self.spec.layout).all())
         if self.clock is not None:
             for tally in self.tallies:
                 tally.advance(self.clock)
@@ -344,10 +359,6 @@ class Ledger:
 def _kind(family: Family) -> str:
     """The name that a family was registered under."""
     return type(family).__module__.rpartition(".")[2]
-
-
-def _nothing() -> Scored:
-    return CountWindow(1).all()
 
 
 def _eighth(rows: int) -> int:

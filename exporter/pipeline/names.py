@@ -5,7 +5,7 @@ A code is given once and never again, so that remembered rows and saved counts k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Vocabulary:
 
     def code(self, name: str) -> int:
         """The code of *name*, a new one if there is room; lone surrogates, which no file can hold, become `?`."""
-        name = name.encode(errors="replace").decode()
+        name = _clean(name)
         code = self._codes.get(name)
         if code is not None:
             return code
@@ -41,6 +41,10 @@ class Vocabulary:
         self._codes[name] = len(self.names)
         self.names.append(name)
         return self._codes[name]
+
+    def codes_of(self, names: Iterable[str]) -> dict[str, int]:
+        """The codes of those *names* that have one, by name."""
+        return {name: code for name in names if (code := self._codes.get(_clean(name))) is not None}
 
     def codes(self, column: Categorical) -> Codes:
         """Our codes for *column*'s; only names that occur in it get one.  Shape (n,)."""
@@ -61,3 +65,8 @@ class Vocabulary:
     def _few(self) -> dict[int, tuple[Sequence[str], Codes]]:
         """The translations of the last few columns: a model is fed by two sources, and columns live long."""
         return dict(list(self._translations.items())[:7])
+
+
+def _clean(name: str) -> str:
+    """*name* without lone surrogates, which no file can hold."""
+    return name.encode(errors="replace").decode()

@@ -79,7 +79,7 @@ Block = tuple[tuple[str, ...], object, Pairs, Callable[[], Sequence[Series]], li
 def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec]) -> list[Block]:
     """All series of *ledger*: its own, then those of each of its *groups*, with gauges for *windows* only."""
     names = ledger.names
-    shape = (len(names["class"]), len(names["error"]), len(windows))
+    shape = (*map(len, names.values()), len(windows))
     of_model = (("model", ledger.name),)
     out: list[Block] = [((ledger.name, "model"), (), of_model, _model_series, _model_values(ledger))]
     for name in dict.fromkeys((ledger.name, *(dict(ledger.labels(group))["model"] for group in groups))):

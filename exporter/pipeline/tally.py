@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 import numpy as np
 
 from exporter.contracts import Family, Floats, Scored, Series, Traffic, WindowSpec
-from exporter.windows import TimeWindow, Totals, increments, of_rows
+from exporter.windows import CountWindow, TimeWindow, Totals, increments, of_rows
 
 Names = Mapping[str, Sequence[str]]
+
+_LOSS = 1e6
+"""What leaves a sum may be so many times what stays, before that is added up anew."""
 
 
 class Tally:
@@ -21,6 +25,8 @@ class Tally:
         self.totals = Totals(family.size)
         self.timed: dict[str, TimeWindow] = {}
         self.counted: dict[str, Totals] = {}
+        self._left: Counter[str] = Counter()
+        """Rows that have left a window by count since its sums were last made anew."""
         for window in windows if family.windowed else ():
             if window.seconds is not None:
                 self.timed[window.name] = TimeWindow(window.seconds, family.size)
@@ -34,18 +40,40 @@ class Tally:
         if isinstance(rows, Traffic):
             self.totals.add(cell, weight)
             return
+        if cells.weight is not None:
+            for window in self.timed.values():
+                window.whole = False
         sign = of_rows(rows.sign, cells)
         self.totals.add(cell, weight, sign)
         for window in self.timed.values():
             window.add(cell, weight * sign, of_rows(rows.label_time, cells))
 
-    def slide(self, window: str, entered: Scored, left: Scored) -> None:
-        """Count rows in that entered, and out that left, the *window* by count."""
-        if window in self.counted:
-            for rows, sign in ((entered, 1), (left, -1)):
-                cells = self.family.cells(rows)
-                cell, weight = increments(cells, rows.group, self.family.size)
-                self.counted[window].add(cell, weight, np.full(len(cell), sign, np.int8))
+    def slide(self, name: str, window: CountWindow, entered: Scored, left: Scored) -> None:
+        """Count rows in that entered, and out that left, the *window* by count called *name*."""
+        if name not in self.counted:
+            return
+        sums = self.counted[name]
+        self._count(sums, entered, 1)
+        gone, whole = self._count(sums, left, -1)
+        if whole or not len(left):
+            return
+        # Sums of other than whole numbers lose what is small beside what was taken off: they are made anew in time.
+        self._left[name] += len(left)
+        rest = (sums.added - sums.retracted).reshape(-1)[: len(gone)]
+        if self._left[name] > window.rows // 4 or (gone > _LOSS * rest).any():
+            self._left[name] = 0
+            self.counted[name] = Totals(self.family.size)
+            self._count(self.counted[name], window.all(), 1)
+
+    def _count(self, sums: Totals, rows: Scored, sign: int) -> tuple[Floats, bool]:
+        """Add *rows* to *sums*; returns what each cell got, and whether those were whole numbers."""
+        cells = self.family.cells(rows)
+        cell, weight = increments(cells, rows.group, self.family.size)
+        sums.add(cell, weight, np.full(len(cell), sign, np.int8))
+        if cells.weight is None:
+            return np.empty(0), True
+        sums_of_rows: Floats = np.bincount(cell, weight).astype(np.float64, copy=False)
+        return sums_of_rows, False
 
     def advance(self, now: float) -> None:
         for window in self.timed.values():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,3 +83,17 @@ class Fields:
         codes = rows.done[field]
         if len(codes) and codes.min() == ABSENT:
             codes[codes == ABSENT] = self.names[field].intern(nameless)
+
+
+class Reader(Protocol):
+    """Reads what a model of one task answered, and what is true; `labels` are the names that bits of sets stand for.
+
+    It fills the columns `predicted`, `actual` and `score`, and those of the model's layout: `made.<name>` and
+    `truth.<name>`.
+    """
+
+    labels: Sequence[str]
+
+    def predict(self, rows: Sieve) -> None: ...
+
+    def label(self, rows: Sieve) -> None: ...

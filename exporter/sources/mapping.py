@@ -6,10 +6,10 @@ segments; later steps never see it.  While nothing is wrong no step looks at sin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exporter.contracts import (
     ABSENT,
@@ -24,7 +24,7 @@ from exporter.contracts import (
     ModelSpec,
 )
 from exporter.sources.classes import Classes
-from exporter.sources.fields import Fields, Mask
+from exporter.sources.fields import Fields, Mask, Reader
 from exporter.sources.names import Encoder, Vocabulary, classed, condition, errors, named, statuses
 from exporter.sources.payloads import Values
 from exporter.sources.records import Records
@@ -38,7 +38,11 @@ NAMELESS = "unknown"
 _SEGMENT, _MADE, _TRUTH = "segment.", "made.", "truth."
 """What the names of columns begin with while their rows are on their way."""
 
-_READERS = {"binary": Classes, "multiclass": Classes, "regression": Values}
+_READERS: dict[str, Callable[[Fields, ModelSpec], Reader]] = {
+    "binary": Classes,
+    "multiclass": Classes,
+    "regression": Values,
+}
 """Who reads the answers and labels of each task."""
 
 
@@ -194,7 +198,8 @@ class Mapper:
         rows.done["actual_time"] = rows.done["time"]
         if "label_time" in self._fields:
             latest = self._clock.wall() + self.spec.max_ahead
-            told, bad = self._times.seconds(self._fields.column(rows, "label_time"), self.spec.fields["label_time"].unit)
+            unit = self.spec.fields["label_time"].unit
+            told, bad = self._times.seconds(self._fields.column(rows, "label_time"), unit)
             rows.done["actual_time"] = np.where(np.isnan(told), rows.done["time"], told)
             if len(bad) or (told > latest).any():
                 known = np.flatnonzero(rows.done["actual"] != ABSENT)

@@ -1,7 +1,6 @@
 """Predictions that are more than a class: numbers, sets of labels, ranked items; and what is true of them.
 
-A reader fills the columns `predicted` and `actual` with ANY's code where a row has a value, and the columns of the
-model's layout, `made.<name>` and `truth.<name>`, with the values themselves.
+Here `predicted` and `actual` are ANY's code where a row has a value; the values are in the layout's columns.
 """
 
 from __future__ import annotations
@@ -51,6 +50,6 @@ class Values:
 
 
 def _finite(column: Column) -> tuple[Floats, Rows]:
-    """float64 of *column*, NaN where absent, and the rows at fault; -0.0 is 0.0, so that equal values are equal bytes."""
+    """float64 of *column*, NaN where absent, and the rows at fault; -0.0 is 0.0: equal values have equal bytes."""
     value, bad = numbers(column, -LARGEST, LARGEST)
     return value + 0.0, bad

@@ -12,10 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from exporter.contracts import CHANGE
 from exporter.errors import StateError
 
 _FRAME = struct.Struct("<IQ")
@@ -36,7 +33,7 @@ class Changes:
         return msgspec.msgpack.encode((self.number, self._end))
 
     def append(self, changes: Iterable[tuple[str, bytes]]) -> None:
-        """Write *changes* (table, array of CHANGE) behind those that count, durably.  Raises OSError."""
+        """Write *changes* (table, bytes of an array of its `Layout.change`) behind those that count, durably.  Raises OSError."""
         self._end = self.length
         frames = [part for name, change in changes if change for part in _framed(name, change)]
         path = self._path(self.number)
@@ -57,7 +54,7 @@ class Changes:
         """What was appended counts from now on."""
         self.length = self._end
 
-    def read(self) -> Iterator[tuple[str, NDArray[np.void]]]:
+    def read(self) -> Iterator[tuple[str, bytes]]:
         """All changes that count, in their order, by table.  Raises StateError if the file is damaged."""
         path = self._path(self.number)
         if not self.length or path is None:
@@ -70,9 +67,9 @@ class Changes:
             name_size, size = _FRAME.unpack_from(content, at)
             name, body = at + _FRAME.size, at + _FRAME.size + name_size
             at = body + size
-            if at > self.length or size % CHANGE.itemsize:
+            if at > self.length:
                 raise StateError(f"{path} is damaged")
-            yield content[name:body].decode(), np.frombuffer(content[body:at], CHANGE)
+            yield content[name:body].decode(), content[body:at]
 
     def begin(self) -> Path | None:
         """Begin a new file; returns the old one, to be removed once the change is committed."""

@@ -10,6 +10,7 @@ can simply be zeroed, because they were inserted after all committed ones and no
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 from pathlib import Path
@@ -21,8 +22,6 @@ from numpy.typing import NDArray
 from exporter.contracts import RECORD, Keys
 
 LOAD = 0.6
-OPAQUE = np.dtype(f"V{RECORD.itemsize}")
-"""A record as mere bytes: copied several times faster than field by field."""
 _ENTRY = np.dtype("<u8")
 _LOW = np.uint64(0xFFFFFFFF)
 _HIGH = np.uint64(32)
@@ -32,7 +31,7 @@ _CHUNK = 65_536
 class Probed(NamedTuple):
     """What became of the search for n keys; arrays of shape (n,).
 
-    `row` is the row number, -1 of a key that is not here; `records` (dtype OPAQUE) are the rows themselves, and
+    `row` is the row number, -1 of a key that is not here; `records` (as `opaque` bytes) are the rows themselves, and
     mean nothing elsewhere; `place` is where in the index the search ended: of a key that is not here, a free one.
     """
 
@@ -44,13 +43,23 @@ class Probed(NamedTuple):
 class Segment:
     """Rows `first .. first + rows` of a table; `capacity` is the size of the index, a power of two."""
 
-    def __init__(self, folder: Path | None, first: int, capacity: int, rows: int = 0, newest: float = -np.inf) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        first: int,
+        capacity: int,
+        rows: int = 0,
+        newest: float = -np.inf,
+        *,
+        record: np.dtype[np.void] = RECORD,
+    ) -> None:
         self.folder = folder
+        self.record = record
         self.first = first
         self.capacity = capacity
         self.rows = rows
         self.newest = newest
-        self.log = _array(self.log_path, RECORD, self.limit)
+        self.log = _array(self.log_path, record, self.limit)
         self.index = _array(self.index_path, _ENTRY, capacity)
 
     @property
@@ -72,12 +81,13 @@ class Segment:
     def probe(self, keys: Keys) -> Probed:
         """Look for every key; records are copied whole, because that is faster than to read their keys in place."""
         row_of = np.full(len(keys), -1, np.int64)
-        records = np.empty(len(keys), OPAQUE)
+        as_bytes = opaque(self.record)
+        records = np.empty(len(keys), as_bytes)
         high, low = np.ascontiguousarray(keys[:, 0]), np.ascontiguousarray(keys[:, 1])
         mask = np.uint64(self.capacity - 1)
         place = high & mask
         at, fingerprint, todo = place, low >> _HIGH, np.arange(len(keys) if self.rows else 0)
-        stored = self.log.view(OPAQUE)
+        stored = self.log.view(as_bytes)
         while len(todo):
             entry = self.index[at]
             ahead = entry != 0
@@ -86,7 +96,7 @@ class Segment:
                 row = (entry[near] & _LOW).astype(np.int64) - 1
                 who = todo[near]
                 found = stored.take(np.minimum(row, self.rows - 1))
-                key = found.view(RECORD)["key"]
+                key = found.view(self.record)["key"]
                 same = (key[:, 0] == high[who]) & (key[:, 1] == low[who]) & (row < self.rows)
                 if not same.all():
                     near, who, row, found = near[same], who[same], row[same], found[same]
@@ -98,12 +108,13 @@ class Segment:
         return Probed(row_of, records, place)
 
     def append(self, records: NDArray[np.void], places: NDArray[np.uint64] | None = None) -> NDArray[np.int64]:
-        """Store *records* (dtype RECORD, keys distinct and not here yet) and return their row numbers.
+        """Store *records* (dtype `record`, keys distinct and not here yet) and return their row numbers.
 
         *places* are those that `probe` gave for their keys, if nothing was stored since.
         """
         start, end = self.rows, self.rows + len(records)
-        self.log.view(OPAQUE)[start:end] = records.view(OPAQUE)
+        as_bytes = opaque(self.record)
+        self.log.view(as_bytes)[start:end] = records.view(as_bytes)
         self._insert(records["key"], start, places)
         self.rows = end
         self.newest = max(self.newest, float(records["time"].max()))
@@ -145,7 +156,7 @@ class Segment:
         Raises OSError, with nothing changed, if the disk has no room for that.
         """
         old_path, old_log = self.index_path, self.log
-        log = _array(self.log_path, RECORD, room(capacity))
+        log = _array(self.log_path, self.record, room(capacity))
         index = _array(self._index_path(capacity), _ENTRY, capacity)
         if self.folder is None:
             log[: self.rows] = old_log[: self.rows]
@@ -157,11 +168,17 @@ class Segment:
         """Make log rows *start* to *stop* durable."""
         base = _mapping(self.log)
         if base is not None and stop > start:
-            begin = start * RECORD.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
-            base.flush(begin, min(stop * RECORD.itemsize, len(base)) - begin)
+            begin = start * self.record.itemsize // mmap.PAGESIZE * mmap.PAGESIZE
+            base.flush(begin, min(stop * self.record.itemsize, len(base)) - begin)
 
     def paths(self) -> list[Path]:
         return [path for path in (self.log_path, self.index_path) if path]
+
+
+@functools.cache
+def opaque(record: np.dtype[np.void]) -> np.dtype[np.void]:
+    """A *record* as mere bytes: copied several times faster than field by field."""
+    return np.dtype(f"V{record.itemsize}")
 
 
 def room(capacity: int) -> int:

@@ -19,8 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import xxhash
 
+from exporter.contracts import PLAIN, Layout
 from exporter.errors import StateError, StateLocked, StateVersion
 from exporter.state.changes import Changes
 from exporter.state.table import LARGEST, Table
@@ -83,10 +85,19 @@ class State:
         query = "SELECT name, value FROM blob WHERE name >= ? AND name < ? ORDER BY name"
         yield from self._database.execute(query, (prefix, prefix + "\U0010ffff"))
 
-    def table(self, name: str, largest: int = LARGEST) -> Table:
-        """The table of remembered rows called *name*; made on first use."""
+    def table(self, name: str, largest: int = LARGEST, layout: Layout = PLAIN) -> Table:
+        """The table of remembered rows called *name*; made on first use.
+
+        One that holds rows of another *layout* is dropped: nothing can be made of them.
+        """
+        known = self._tables.get(name)
+        if known is not None and known.layout != layout:
+            self.drop_table(name)
+        return self._table(name, largest, layout)
+
+    def _table(self, name: str, largest: int, layout: Layout) -> Table:
         if name not in self._tables:
-            self._tables[name] = Table(self._folder(name), largest)
+            self._tables[name] = Table(self._folder(name), largest, layout)
         self._tables[name].largest = largest
         return self._tables[name]
 
@@ -167,11 +178,12 @@ class State:
         boot = _BOOT_ID.read_bytes().strip() if _BOOT_ID.exists() else b""
         trust = self.get("boot") == boot
         for name, meta in list(self.scan("table/")):
-            table = self.table(name.removeprefix("table/"))
+            table = self._table(name.removeprefix("table/"), LARGEST, PLAIN)
             table.restore(meta, trust_index=trust)
         self._changes = Changes(path, self.get("changes"))
         for name, change in self._changes.read():
-            self._tables[name].apply(change)
+            table = self._tables[name]
+            table.apply(np.frombuffer(change, table.layout.change))
         self._changes.sweep()
         with self._database:
             self._put({"boot": boot})

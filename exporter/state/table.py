@@ -6,6 +6,7 @@ length; what is changed in place (a label) waits in `relabelled` until the trans
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import CHANGE, RECORD, Keys
+from exporter.contracts import PLAIN, Keys, Layout
 from exporter.errors import StateError
-from exporter.state.segment import OPAQUE, Segment, room
+from exporter.state.segment import Segment, opaque, room
 
 SMALLEST = 1 << 13
 LARGEST = 1 << 23
@@ -32,6 +33,14 @@ class SegmentMeta(msgspec.Struct, frozen=True):
     newest: float
 
 
+class _Meta(msgspec.Struct, frozen=True, array_like=True):
+    """What a commit says of a table."""
+
+    next: int
+    segments: list[SegmentMeta]
+    layout: Layout | None = None
+
+
 @dataclass(slots=True)
 class Table:
     """Rows by id.  A *slot* is a row's number since the table began; it never changes and is never used again.
@@ -41,6 +50,7 @@ class Table:
 
     folder: Path | None = None
     largest: int = LARGEST
+    layout: Layout = PLAIN
     segments: list[Segment] = field(default_factory=list)
     relabelled: list[NDArray[np.void]] = field(default_factory=list)
     obsolete: list[Path] = field(default_factory=list)
@@ -62,14 +72,15 @@ class Table:
         return self.look(keys)[0]
 
     def look(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
-        """As `find`, with copies of the rows (dtype RECORD), which mean nothing where the slot is -1.
+        """As `find`, with copies of the rows (dtype `layout.record`), which mean nothing where the slot is -1.
 
         Newest segments are asked first.
         """
+        record = self.layout.record
         if len(self.segments) == 1:
             row, records, _ = self.segments[0].probe(keys)
-            return np.where(row < 0, -1, row + self.segments[0].first), records.view(RECORD)
-        slot, records = np.full(len(keys), -1, np.int64), np.empty(len(keys), OPAQUE)
+            return np.where(row < 0, -1, row + self.segments[0].first), records.view(record)
+        slot, records = np.full(len(keys), -1, np.int64), np.empty(len(keys), opaque(record))
         todo = np.arange(len(keys))
         for segment in reversed(self.segments):
             row, found, _ = segment.probe(keys[todo])
@@ -78,7 +89,7 @@ class Table:
             todo = todo[~hit]
             if not len(todo):
                 break
-        return slot, records.view(RECORD)
+        return slot, records.view(record)
 
     def reserve(self, rows: int) -> None:
         """Make room for *rows* more rows, so that `append` of so many cannot fail.
@@ -98,7 +109,7 @@ class Table:
             raise StateError(f"cannot make room for remembered rows: {error.strerror}: free some disk") from error
 
     def remember(self, records: NDArray[np.void]) -> NDArray[np.intp]:
-        """Append those *records* (dtype RECORD) whose key is not known, of equal keys the first; returns which."""
+        """Append those *records* (of `layout`) whose key is not known, of equal keys the first; returns which."""
         self.reserve(len(records))
         if not len(records):
             return np.empty(0, np.intp)
@@ -116,7 +127,7 @@ class Table:
         return new
 
     def append(self, records: NDArray[np.void]) -> NDArray[np.int64]:
-        """Remember *records* (dtype RECORD; keys distinct and new) and return their slots."""
+        """Remember *records* (dtype `layout.record`; keys distinct and new) and return their slots."""
         self.reserve(len(records))
         return self._append(records, None)
 
@@ -134,7 +145,7 @@ class Table:
         return slots
 
     def relabel(self, change: NDArray[np.void]) -> None:
-        """Set labels (dtype CHANGE), each slot named once between two commits.
+        """Set labels (dtype `layout.change`), each slot named once between two commits.
 
         A row that was appended since the last commit changes at once, an older one when the commit is durable.
         """
@@ -147,7 +158,7 @@ class Table:
             self.relabelled.append(change[~new])
 
     def apply(self, change: NDArray[np.void]) -> None:
-        """Write label changes (dtype CHANGE) into their rows; rows that were dropped meanwhile are passed over."""
+        """Write label changes (of `layout`) into their rows; rows that were dropped meanwhile are passed over."""
         for segment, here in self._by_segment(change["slot"]):
             _relabel(segment.log, change["slot"][here] - segment.first, change[here])
 
@@ -182,7 +193,9 @@ class Table:
             segment.flush(start, segment.rows)
         meta = [SegmentMeta(s.first, s.capacity, s.rows, s.newest) for s in self.segments]
         changes = np.concatenate(self.relabelled).tobytes() if self.relabelled else b""
-        return msgspec.msgpack.encode([self._next, meta]), changes
+        # Without a layout of its own a table is described as older programs do, and read, it.
+        of_layout = [] if self.layout == PLAIN else [self.layout]
+        return msgspec.msgpack.encode([self._next, meta, *of_layout]), changes
 
     def committed(self) -> None:
         """The commit is durable: write the waiting labels, remove files that nothing names any more."""
@@ -199,11 +212,12 @@ class Table:
 
         Raises StateError if a file is missing or too short.
         """
-        self._next, segments = msgspec.msgpack.decode(meta, type=tuple[int, list[SegmentMeta]])
-        self._committed = self._next
-        for item in segments:
+        saved = msgspec.msgpack.decode(meta, type=_Meta)
+        self._next = self._committed = saved.next
+        self.layout = saved.layout or PLAIN
+        for item in saved.segments:
             self._require(item)
-            segment = Segment(self.folder, item.first, item.capacity, item.rows, item.newest)
+            segment = self._segment(item.first, item.capacity, item.rows, item.newest)
             self.segments.append(segment)
             if not (trust_index and segment.undo(item.rows)):
                 segment.reindex(item.rows)
@@ -245,7 +259,10 @@ class Table:
             self.folder.mkdir(parents=True, exist_ok=True)
             for path in self.folder.glob(f"{first:012d}.*"):
                 path.unlink()
-        self.segments.append(Segment(self.folder, first, capacity))
+        self.segments.append(self._segment(first, capacity))
+
+    def _segment(self, first: int, capacity: int, rows: int = 0, newest: float = -np.inf) -> Segment:
+        return Segment(self.folder, first, capacity, rows, newest, record=self.layout.record)
 
     def _as_labelled(self, segment: Segment) -> NDArray[np.void]:
         """The rows of *segment* as they will be once the commit is durable; the files keep what they hold."""
@@ -269,7 +286,7 @@ class Table:
 
     def _require(self, item: SegmentMeta) -> None:
         log = self.folder / f"{item.first:012d}.rows" if self.folder else None
-        needed = item.rows * RECORD.itemsize
+        needed = item.rows * self.layout.record.itemsize
         if log is None or not log.is_file() or log.stat().st_size < needed:
             raise StateError(f"{log} is missing or too short for {item.rows} rows")
 
@@ -282,6 +299,7 @@ class Table:
                     path.unlink()
 
 
+@functools.cache
 def _label_bytes(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
     """A view of *dtype* that shows only its label, as mere bytes; its fields stand side by side at the end."""
     start = dtype.fields["label_time"][1] if dtype.fields else 0
@@ -289,12 +307,9 @@ def _label_bytes(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
     return np.dtype({"names": ["label"], "formats": [f"V{size}"], "offsets": [start], "itemsize": dtype.itemsize})
 
 
-_IN_RECORD, _IN_CHANGE = _label_bytes(RECORD), _label_bytes(CHANGE)
-
-
 def _relabel(rows: NDArray[np.void], at: NDArray[np.int64], change: NDArray[np.void]) -> None:
     """Set the labels of *change* in the *rows* at *at*."""
-    rows.view(_IN_RECORD)["label"][at] = change.view(_IN_CHANGE)["label"]
+    rows.view(_label_bytes(rows.dtype))["label"][at] = change.view(_label_bytes(change.dtype))["label"]
 
 
 def _first_of_each(keys: Keys) -> NDArray[np.intp]:

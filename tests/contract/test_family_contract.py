@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from exporter import plugins
-from exporter.contracts import Family, ModelSpec, Scored, Traffic
+from exporter.contracts import Family, ModelSpec, RegressionSpec, Scored, SegmentSpec, Traffic
 from exporter.pipeline import CATALOGUE
 
 NAME = re.compile(r"model_[a-z0-9]+(_[a-z0-9]+)*")
@@ -17,6 +17,7 @@ UNITS = ("milliseconds", "ms", "minutes", "hours", "percent", "kilobytes", "mill
 ERRORS = ["timeout", "refused"]
 HISTOGRAM = ("_bucket", "_count", "_sum")
 
+SEGMENTS = (SegmentSpec(name="region", top=4), SegmentSpec(name="device", top=2))
 SPECS = {
     "declared": ModelSpec(name="m", task="multiclass", classes=tuple("abcd")),
     "learned": ModelSpec(name="m", task="multiclass", max_classes=6),
@@ -24,6 +25,16 @@ SPECS = {
     "unshown": ModelSpec(name="m", task="multiclass", classes=tuple("abcd"), confusion_classes=0),
     "binary": ModelSpec(name="m", task="binary", positive="b", classes=("a", "b")),
     "positive": ModelSpec(name="m", task="binary", positive="a"),
+    "weighed": ModelSpec(
+        name="m", task="multiclass", classes=tuple("abcd"), probabilities=4, top_k=(2, 3), segments=SEGMENTS
+    ),
+    "regression": ModelSpec(name="m", task="regression"),
+    "quantiles": ModelSpec(
+        name="m",
+        task="regression",
+        segments=SEGMENTS,
+        regression=RegressionSpec(residual_buckets=(-10.0, 0.0, 10.0), quantiles=(0.1, 0.9), center=5.0),
+    ),
 }
 BUCKETS = {"latency_buckets": (0.01, 0.1, 1.0), "delay_buckets": (1.0, 60.0)}
 
@@ -48,7 +59,11 @@ def spec(request):
 
 @pytest.fixture
 def family(kind, spec):
-    return kind(spec)
+    """A family and a model that it has something to count of."""
+    family = kind(spec)
+    if not family.size:
+        pytest.skip(f"{kind.__name__} counts nothing of such a model")
+    return family
 
 
 @pytest.fixture
@@ -57,7 +72,10 @@ def rng():
 
 
 def known(spec, classes):
-    return {"class": [*(spec.classes or "abcdefgh")][:classes], "error": ERRORS}
+    names = {"class": [*(spec.classes or "abcdefgh")][:classes], "error": ERRORS}
+    if spec.label_capacity:
+        names["label"] = [*(spec.classes or "abcdefgh")][: spec.label_capacity]
+    return names | {one.vocabulary: ["other", "x", "y"][: one.capacity] for one in spec.segments}
 
 
 def some_rows(family, spec, rng, count=200):
@@ -71,8 +89,10 @@ def some_rows(family, spec, rng, count=200):
             group=group,
             time=time,
             predicted=np.where(failed, -1, predicted).astype(np.int32),
+            score=scores(spec, rng, count),
             latency=np.where(rng.random(count) < 0.3, np.nan, rng.exponential(0.1, count)),
             error=np.where(failed, rng.integers(0, len(ERRORS), count), -1).astype(np.int32),
+            made=payload(spec, spec.layout.made_dtype, rng, count),
         )
     return Scored(
         sign=rng.choice(np.array([1, 1, -1], np.int8), count),
@@ -80,14 +100,48 @@ def some_rows(family, spec, rng, count=200):
         group=group,
         actual=rng.integers(0, spec.capacity, count).astype(np.int32),
         predicted=predicted,
-        score=np.where(rng.random(count) < 0.3, np.nan, rng.random(count)),
+        score=scores(spec, rng, count),
         time=time,
         label_time=time + rng.normal(30, 60, count),
+        made=payload(spec, spec.layout.made_dtype, rng, count),
+        truth=payload(spec, spec.layout.truth_dtype, rng, count),
     )
 
 
+def scores(spec, rng, count):
+    """Probabilities, absent for some rows, or the values that a regression predicts."""
+    if spec.task == "regression":
+        return rng.normal(0, 100, count)
+    return np.where(rng.random(count) < 0.3, np.nan, rng.random(count))
+
+
+def payload(spec, dtype, rng, count):
+    """Extra columns as the layout has them, None where it has none."""
+    if not dtype.names:
+        return None
+    out = np.zeros(count, dtype)
+    for name in dtype.names:
+        shape = out[name].shape
+        match name:
+            case "value":
+                out[name] = np.where(rng.random(count) < 0.1, 0.0, rng.normal(0, 100, count))
+            case "labels":
+                out[name] = rng.integers(0, 1 << spec.label_capacity, count)
+            case "items":
+                out[name] = rng.permuted(np.tile(np.arange(30), (count, 1)), axis=1)[:, : shape[1]]
+            case "gains":
+                out[name] = np.where(out["items"] > 0, rng.integers(1, 4, shape), 0.0)
+            case "probabilities":
+                out[name] = rng.dirichlet(np.ones(shape[1]), count)
+                out[name][rng.random(count) < 0.2] = np.nan
+            case "segments":
+                out[name] = rng.integers(0, 3, shape)
+    return out
+
+
 def part(rows, where):
-    return type(rows)(**{name: getattr(rows, name)[where] for name in rows.__slots__})
+    columns = {name: getattr(rows, name) for name in rows.__slots__}
+    return type(rows)(**{name: None if column is None else column[where] for name, column in columns.items()})
 
 
 def sums(family, rows, where=slice(None)):
