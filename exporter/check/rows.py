@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from exporter.check import payloads
 from exporter.check.layout import clean, counted, entry, instant, table
 from exporter.check.reading import Taken
 from exporter.check.summary import place
 from exporter.config.schema import Stream
-from exporter.contracts import Batch, Categorical, Clock
+from exporter.contracts import ANY, Batch, Categorical, Clock
 
 _ROWS = 5
 _EXAMPLES = 5
@@ -36,9 +37,10 @@ def told(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Clock)
     oldest, newest = min(low for low, _ in times), max(high for _, high in times)
     arrival = ", the moment of reading: rows carry no time" if stream.arrival_time else ""
     yield from entry("time", f"{instant(oldest)} to {instant(newest)}{arrival}")
+    yield from payloads.told(taken)
     for label, name in (("predicted", "predicted"), ("actual", "actual"), ("failed", "error")):
         found = names(taken, name)
-        if found:
+        if found and found.keys() != {ANY}:
             shown = ", ".join(f"{clean(text, _CELL)} {count:,}" for text, count in found.most_common(_CLASSES))
             rest = f" and {len(found) - _CLASSES} more" if len(found) > _CLASSES else ""
             yield from entry(label, shown + rest)
@@ -125,8 +127,8 @@ def _row(batch: Batch, at: int) -> tuple[str, ...]:
         instant(float(batch.time[at])),
         _name(batch.model, at),
         _name(batch.version, at),
-        _name(batch.predicted, at),
-        _name(batch.actual, at),
+        payloads.predicted(batch, at) or _name(batch.predicted, at),
+        payloads.actual(batch, at) or _name(batch.actual, at),
         "" if math.isnan(label_time) else instant(label_time),
         "" if math.isnan(score) else f"{score:.4g}",
         "" if math.isnan(latency) else _duration(latency),

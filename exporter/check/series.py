@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from exporter import __version__, plugins
 from exporter.config.schema import Config, ModelConfig, TargetConfig
-from exporter.contracts import ModelSpec
+from exporter.contracts import ANY, CLASSIFICATION, ModelSpec
 from exporter.pipeline import report, servers
 from exporter.pipeline.ledger import Ledger
 from exporter.pipeline.targets import TargetLedger
@@ -20,15 +20,25 @@ from exporter.telemetry import Telemetry
 def of_model(model: ModelConfig) -> int:
     """Series that a model has once, whatever its versions."""
     # They depend on no class, and without many classes the counts need no room.
-    spec = replace(model.spec, task="multiclass", positive=None, classes=(), aliases={}, max_classes=2)
+    spec = ModelSpec(name=model.spec.name, task="multiclass", max_classes=2)
     with closing(State(None)) as state:
         ledger = Ledger(replace(model, spec=spec), state)
         return sum(len(series()) for _, _, _, series, _ in report.blocks(ledger, (), ()))
 
 
-def of_version(model: ModelConfig, classes: int, errors: int = 0) -> int:
-    """Series of one version of a model of which so many *classes* and *errors* (error reasons) are known."""
-    names = {"class": _classes(model.spec, classes), "error": [f"error {number}" for number in range(errors)]}
+def of_version(model: ModelConfig, classes: int, errors: int = 0, *, groups: int = 0) -> int:
+    """Series of one version of a model of which so many are known: *classes* (or labels), and *errors* (reasons).
+
+    Of each attribute up to so many *groups* are, beside `other`.
+    """
+    spec = model.spec
+    names = {"error": [f"error {number}" for number in range(errors)], "class": [ANY]}
+    if spec.task in CLASSIFICATION:
+        names["class"] = _classes(spec, classes)
+    elif spec.label_capacity:
+        names["label"] = _classes(spec, classes)
+    for one in spec.segments:
+        names[one.vocabulary] = ["other", *(f"group {number}" for number in range(min(groups, one.top)))]
     total = sum(spec.labels[:2] == ("model", "version") for spec in report.SPECS)
     for family in plugins.families_of(model.spec):
         windows = len(model.windows) if family.windowed else 0
@@ -61,6 +71,11 @@ def of_exporter(config: Config) -> int:
         for probe in target.probes:
             telemetry.probe(target.name, probe.kind)
     return sum(1 for line in telemetry.render().splitlines() if line and not line.startswith(b"#"))
+
+
+def most_classes(spec: ModelSpec) -> int:
+    """How many classes, or labels, a model can have; 1 where its task has none."""
+    return spec.label_capacity or spec.capacity
 
 
 def _classes(spec: ModelSpec, number: int) -> list[str]:

@@ -18,6 +18,7 @@ from exporter.config.masked import masked
 from exporter.config.schema import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
 from exporter.config.thresholds import words
 from exporter.config.types import Secret, duration_text
+from exporter.contracts import PLAIN
 from exporter.families.traffic import ERRORS
 
 _SOME = 12
@@ -75,7 +76,8 @@ def host(url: str) -> str:
 
 def _model(name: str, written: Mapping[str, Any], model: ModelConfig) -> Iterator[str]:
     yield f"{clean(name, 60)} ({model.spec.task})"
-    yield from entry("classes", _classes(written, model))
+    if series.most_classes(model.spec) > 1:
+        yield from entry("label names" if model.spec.label_capacity else "classes", _classes(written, model))
     yield from entry("predictions", _stream(model.predictions, written["predictions"]))
     if model.labels is None:
         yield from entry("labels", "in the rows of the predictions")
@@ -95,7 +97,7 @@ def _classes(written: Mapping[str, Any], model: ModelConfig) -> str:
     if declared is None:
         if model.spec.positive:
             return f"{clean(str(written['positive']), 60)}, and one that is learned from the data"
-        return f"learned from the data, at most {model.spec.capacity}"
+        return f"learned from the data, at most {series.most_classes(model.spec)}"
     if isinstance(declared, str):
         return declared
     names = [clean(str(name), 60) for name in declared]
@@ -123,6 +125,8 @@ def _notes(written: Mapping[str, Any], model: ModelConfig) -> Iterator[str]:
             yield f"{stream.mapping.role}: rows carry no time: the moment of reading stands for it"
     if "model" in model.predictions.mapping.fields:
         yield "model names come from the data: each has series of its own for each of its versions"
+    if model.spec.layout != PLAIN:
+        yield f"a prediction is remembered in {model.spec.layout.record.itemsize} bytes, and about 14 of an index"
     if "version" not in model.predictions.mapping.fields:
         yield "predictions carry no version: it is shown as unknown"
 
@@ -165,11 +169,12 @@ def _series(config: Config, names: list[str]) -> Iterator[str]:
     learning: list[str] = []
     first = most = 0
     for name, model in zip(names, config.models.values(), strict=True):
-        own, classes = series.of_model(model), model.spec.capacity
+        own, classes = series.of_model(model), series.most_classes(model.spec)
         failing = model.predictions.mapping.fields.keys() & {"error", "status"}
-        few = len(model.spec.classes) or 2
+        few = len(model.spec.classes) or min(2, classes)
+        groups = max((one.top for one in model.spec.segments), default=0)
         one = own + series.of_version(model, few)
-        all_ = own + model.max_versions * series.of_version(model, classes, ERRORS if failing else 0)
+        all_ = own + model.max_versions * series.of_version(model, classes, ERRORS if failing else 0, groups=groups)
         why = [counted(model.max_versions, "version")]
         if classes > few:
             why.append(f"{classes} classes")
@@ -178,6 +183,7 @@ def _series(config: Config, names: list[str]) -> Iterator[str]:
             learning.append(f"{name} learns its classes: one version has {told}")
         if failing:
             why.append(f"{ERRORS} error reasons")
+        why += [f"{one.top} of {clean(one.name, 40)}" for one in model.spec.segments]
         rows.append((f"  {name}", f"{one:,}", f"{all_:,}", ", ".join(why)))
         first, most = first + one, most + all_
     for name, target in config.targets.items():

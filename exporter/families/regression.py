@@ -47,7 +47,7 @@ class Regression:
               "number it is the mean squared error."),
         *twin("model_absolute_percentage_error_sum_total", "Sum of |predicted - actual| / |actual| over labelled "
               "predictions whose actual value is not 0."),
-        *twin("model_zero_targets_total", "Labelled predictions whose actual value is 0: they have no percentage error."),
+        *twin("model_zero_targets_total", "Labelled predictions whose actual value is 0: without a percentage error."),
         *twin("model_target_deviation_sum_total", "Sum of |actual - center| over labelled predictions, by side of "
               "the center: above or below; their difference is S1 of R2.", ("side",)),
         *twin("model_target_squared_deviation_sum_total", "Sum of (actual - center)^2 over labelled predictions, S2 "

@@ -13,7 +13,7 @@ from exporter.contracts import ABSENT, Floats, ModelSpec
 from exporter.sources.fields import Fields, Mask
 from exporter.sources.records import Column
 from exporter.sources.sieve import Sieve
-from exporter.sources.values import Rows, numbers
+from exporter.sources.values import Rows, is_absent, numbers
 
 LARGEST = 1e100
 """Numbers that are larger would make infinity of a sum of squares."""
@@ -52,4 +52,7 @@ class Values:
 def _finite(column: Column) -> tuple[Floats, Rows]:
     """float64 of *column*, NaN where absent, and the rows at fault; -0.0 is 0.0: equal values have equal bytes."""
     value, bad = numbers(column, -LARGEST, LARGEST)
+    if len(bad):
+        absent = np.array([is_absent(column[row]) for row in bad.tolist()])
+        value[bad], bad = np.nan, bad[~absent]
     return value + 0.0, bad

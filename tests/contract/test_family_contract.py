@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -49,21 +50,25 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture(params=SPECS)
-def spec(request):
-    """Models of several shapes."""
-    import msgspec
+SPECS = {name: msgspec.structs.replace(spec, **BUCKETS) for name, spec in SPECS.items()}
+SERVED = [(kind, spec) for kind in plugins.families() for spec in SPECS if kind(SPECS[spec]).size]
 
-    return msgspec.structs.replace(SPECS[request.param], **BUCKETS)
+
+@pytest.fixture(params=SERVED, ids=lambda pair: f"{pair[0].__name__}-{pair[1]}")
+def served(request):
+    """Every family with models of several shapes, of which it counts something."""
+    kind, spec = request.param
+    return kind(SPECS[spec]), SPECS[spec]
 
 
 @pytest.fixture
-def family(kind, spec):
-    """A family and a model that it has something to count of."""
-    family = kind(spec)
-    if not family.size:
-        pytest.skip(f"{kind.__name__} counts nothing of such a model")
-    return family
+def family(served):
+    return served[0]
+
+
+@pytest.fixture
+def spec(served):
+    return served[1]
 
 
 @pytest.fixture
@@ -153,6 +158,13 @@ def sums(family, rows, where=slice(None)):
 
 # --- specs ---------------------------------------------------------------------------------------
 
+
+def test_it_serves_its_tasks_only(kind):
+    """A family counts something of at least one model here, and nothing of tasks that it does not name."""
+    assert kind.tasks <= TASKS
+    assert any(one is kind for one, _ in SERVED)
+    for spec in SPECS.values():
+        assert spec.task in kind.tasks or not kind(spec).size
 
 def test_it_is_a_family(family):
     """It has all that the pipeline asks of a family, a feed and a size."""

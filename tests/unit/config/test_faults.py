@@ -143,7 +143,12 @@ CASES = {
     "choice nearly right": (
         BASE,
         TOP + "task: binery\n",
-        [f"10:11: {M}.task: binery is unknown; did you mean binary? It may be binary, multiclass, multilabel, ranking or regression"],
+        [
+            (
+                f"10:11: {M}.task: binery is unknown; did you mean binary? It may be binary, multiclass, multilabel, "
+                "ranking or regression"
+            )
+        ],
     ),
     "choice far off": (
         BASE,

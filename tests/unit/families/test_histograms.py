@@ -27,8 +27,9 @@ def told(family, rows):
 def traffic(*latency):
     code = np.zeros(len(latency), np.int32)
     return Traffic(
-        group=code, time=np.zeros(len(latency)), predicted=code, latency=np.array(latency, float), error=code - 1
-    )
+        group=code, time=np.zeros(len(latency)), predicted=code, score=np.zeros(len(latency)),
+        latency=np.array(latency, float), error=code - 1,
+    )  # fmt: skip
 
 
 def labelled(*delay):

@@ -15,6 +15,7 @@ def test_a_failure_is_no_prediction():
         group=np.zeros(4, np.int32),
         time=np.zeros(4),
         predicted=np.array([0, 1, 1, -1], np.int32),
+        score=np.full(4, np.nan),
         latency=np.full(4, np.nan),
         error=np.array([-1, -1, 1, 0], np.int32),
     )

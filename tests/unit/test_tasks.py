@@ -1,0 +1,102 @@
+"""Tasks other than classification, from a config and files to the exposition and to `check`."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from exporter import check
+from exporter.config.masked import masked
+from exporter.config.schema import parse
+from exporter.contracts import Clock
+from exporter.errors import ConfigError
+from tests.apps import START, running, write
+
+REGRESSION = """
+models:
+  price:
+    task: regression
+    regression: {{residual_buckets: [-10, 0, 10], quantiles: [0.5, 0.9], center: 100}}
+    predictions:
+      files: {{path: {folder}/p.jsonl}}
+      fields: {{id: id, time: t, predicted: out.value, version: v, segments: {{region: geo.country}}}}
+      interval: 1s
+    labels:
+      files: {{path: {folder}/l.jsonl}}
+      fields: {{id: id, time: t, actual: y}}
+      interval: 1s
+    windows: [last 10]
+"""
+
+
+def some(folder):
+    rows = [
+        {"id": n, "t": START, "v": "1", "out": {"value": 100.0 + n}, "geo": {"country": "DE" if n % 2 else "FR"}}
+        for n in range(6)
+    ]
+    write(folder, "p.jsonl", *rows)
+    write(folder, "l.jsonl", *({"id": n, "t": START + 1, "y": 103.0} for n in range(5)), {"id": 5, "t": START, "y": "x"})
+
+
+def test_a_regression_from_its_config_to_metrics(tmp_path, monkeypatch):
+    """What stands in the files is measured, and what is no number is refused under a reason."""
+    some(tmp_path)
+    with running(monkeypatch, tmp_path, REGRESSION.format(folder=tmp_path)) as exporter:
+        values = exporter.once(lambda values: values.one("model_labelled_predictions_total", correct="any") == 5)
+    assert values.one("model_absolute_error_sum_total", direction="under") == 6
+    assert values.one("model_residuals_total", le="0.0") == 2
+    assert values.one("model_mean_pinball_loss", quantile="0.9") == pytest.approx((0.9 * 6 + 0.1 * 1) / 5)
+    assert values.one("model_exporter_source_rows_rejected_total", role="labels", reason="bad_label") == 1
+
+
+def test_check_tells_of_numbers(tmp_path):
+    """`check --read` shows ranges, rows and groups of what it read, and how many series there will be."""
+    some(tmp_path)
+    (tmp_path / "c.yml").write_text(REGRESSION.format(folder=tmp_path))
+    out = io.StringIO()
+    assert check.run(tmp_path / "c.yml", 100, out, Clock(wall=lambda: START + 60)) == 0
+    text = out.getvalue()
+    assert "price (regression)" in text
+    assert "predicted     100 to 105, mean 102.5" in text
+    assert "actual        103 to 103, mean 103" in text
+    assert "region        FR 3, DE 3" in text
+    assert "60 bytes" in text
+
+
+def test_a_config_is_shown_as_it_can_be_written(tmp_path):
+    """The masked form of a config of any task is a config, and means the same."""
+    config = parse(REGRESSION.format(folder=tmp_path), "c.yml")
+    assert parse(masked(config), "c.yml").models == config.models
+
+
+FAULTS = {
+    "a class of none": ("    regression:", "    classes: [a, b]\n    regression:", "only task: binary, multiclass"),
+    "a score of none": ("predicted: out.value", "score: out.value, predicted: p", "only task: binary or multiclass"),
+    "no prediction": ("predicted: out.value, ", "", "predicted: is missing"),
+    "a threshold": ("predicted: out.value", "predicted: {field: p, threshold: 0.5}", "decides no class"),
+    "buckets": ("[-10, 0, 10]", "[0, -10]", "must be larger than the bound before it"),
+    "a quantile": ("[0.5, 0.9]", "[1.0]", "must be less than 1"),
+    "an unknown attribute": ("    regression:", "    segments: {regoin: {}}\n    regression:", "did you mean region?"),
+    "one attribute": ("{region: geo.country}", "geo.country", "write attributes with their paths"),
+    "coordinates": (
+        "    regression:",
+        "    segments: {region: {coordinates: {DE: [91, 0]}}}\n    regression:",
+        "must be latitude",
+    ),
+    "a measure of classes": (
+        "    regression:",
+        "    thresholds: {accuracy: {warning: 0.9}}\n    regression:",
+        "has accuracy; remove it",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_what_does_not_belong_to_a_task_is_a_fault(fault, tmp_path):
+    """Keys and fields of other tasks are told, with the way out."""
+    old, new, message = fault
+    text = REGRESSION.format(folder=tmp_path)
+    assert old in text
+    with pytest.raises(ConfigError, match=message):
+        parse(text.replace(old, new, 1), "c.yml")
