@@ -40,15 +40,15 @@ def _gauge(name: str, formula: str, labels: tuple[str, ...] = ()) -> MetricSpec:
 class Regression:
     specs: ClassVar[tuple[MetricSpec, ...]] = (
         *labelled.LABELLED,
-        *twin("model_absolute_error_sum_total", "Sum of |predicted - actual| over labelled predictions, by direction: "
-              "over (predicted > actual) or under. Divided by their number, over + under is the mean absolute error, "
+        *twin("model_absolute_error_sum_total", "Sum of abs(predicted - actual) over labelled predictions, by "
+              "direction: over (predicted > actual) or under. Divided by their number, over + under is the mean absolute error, "
               "over - under the bias, q under + (1 - q) over the pinball loss of quantile q.", ("direction",)),
         *twin("model_squared_error_sum_total", "Sum of (predicted - actual)^2 over labelled predictions; over their "
               "number it is the mean squared error."),
-        *twin("model_absolute_percentage_error_sum_total", "Sum of |predicted - actual| / |actual| over labelled "
-              "predictions whose actual value is not 0."),
+        *twin("model_absolute_percentage_error_sum_total", "Sum of abs(predicted - actual) / abs(actual) over "
+              "labelled predictions whose actual value is not 0."),
         *twin("model_zero_targets_total", "Labelled predictions whose actual value is 0: without a percentage error."),
-        *twin("model_target_deviation_sum_total", "Sum of |actual - center| over labelled predictions, by side of "
+        *twin("model_target_deviation_sum_total", "Sum of abs(actual - center) over labelled predictions, by side of "
               "the center: above or below; their difference is S1 of R2.", ("side",)),
         *twin("model_target_squared_deviation_sum_total", "Sum of (actual - center)^2 over labelled predictions, S2 "
               "of R2 = 1 - squared errors / (S2 - S1^2 / labelled predictions)."),
@@ -56,13 +56,13 @@ class Regression:
                    "up over replicas and versions that have the same."),
         *twin("model_residuals_total", "Labelled predictions whose residual actual - predicted is at most `le`: a "
               "cumulative histogram, for histogram_quantile.", ("le",)),
-        _gauge("mean_absolute_error", "Mean of |predicted - actual|"),
+        _gauge("mean_absolute_error", "Mean of abs(predicted - actual)"),
         _gauge("mean_squared_error", "Mean of (predicted - actual)^2"),
         _gauge("root_mean_squared_error", "Root of the mean of (predicted - actual)^2"),
         _gauge("bias", "Mean of predicted - actual: above 0 the model predicts too much"),
         _gauge("r2_score", "1 - sum of (predicted - actual)^2 / sum of (actual - mean actual)^2, absent for a "
                "constant target"),
-        _gauge("mean_absolute_percentage_error", "Mean of |predicted - actual| / |actual|, absent with a zero target"),
+        _gauge("mean_absolute_percentage_error", "Mean of abs(predicted - actual) / abs(actual), absent with a zero target"),
         _gauge("mean_pinball_loss", "Mean of q (actual - predicted) where that is positive, else of (1 - q) "
                "(predicted - actual), for q = quantile", ("quantile",)),
         labelled.IN_WINDOW,

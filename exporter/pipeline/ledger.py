@@ -291,8 +291,8 @@ class Ledger:
         tables = (f"{self.name}/predictions", f"{self.name}/labels")
         if saved and saved.signature != self._signature:
             log.warning(
-                "task, positive, classes, max_versions or what is remembered of a row changed: counts begin anew, and "
-                "the sources are read again from their beginning",
+                "task, positive, classes, max_versions or what is remembered changed: counts begin anew, and the "
+                "sources are read again from their beginning",
                 extra={"model": self.name},
             )
             for table in tables:

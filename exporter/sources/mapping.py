@@ -139,14 +139,15 @@ class Mapper:
             made=_part(done, _MADE),
             truth=_part(done, _TRUTH),
             labels=self._answers.labels,
-            segments={
-                name: Categorical(codes, self._segments.names[_SEGMENT + name].names)
-                for name, codes in _part(done, _SEGMENT).items()
-            },
+            segments=self._grouped(done),
             refused=rows.refused,
             skipped=skipped,
             ids=done.get("ids"),
         )
+
+    def _grouped(self, done: dict[str, Any]) -> dict[str, Categorical]:
+        names = self._segments.names
+        return {name: Categorical(codes, names[_SEGMENT + name].names) for name, codes in _part(done, _SEGMENT).items()}
 
     # --- one step each, in their order ---
 

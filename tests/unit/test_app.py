@@ -236,7 +236,8 @@ def test_a_changed_task_begins_anew_and_says_so(monkeypatch, tmp_path, caplog):
         assert values.one("model_labelled_predictions_total", correct="false") == 1
         assert values.sum("model_predictions_total") == 2
         assert (
-            "task, positive, classes or max_versions changed: counts begin anew, and the sources are read again from "
+            "task, positive, classes, max_versions or what is remembered changed: counts begin anew, and the sources "
+            "are read again from "
             "their beginning"
         ) in caplog.messages
 

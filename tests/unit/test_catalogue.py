@@ -19,6 +19,18 @@ CONFIG_GAUGES = """\
 """
 
 
+OTHERS = {
+    "regression": "regression: {residual_buckets: [0]}",
+}
+"""Tasks that a binary model does not show, with their settings."""
+
+
+def other_task(folder, task, settings):
+    """A model of another *task*, whose logs are `others-<role>.jsonl`."""
+    text = config(folder, "others").replace("others:", f"{task}:").replace("models:\n", "")
+    return text.replace("    positive: a\n    classes: [a, b]\n", f"    task: {task}\n    {settings}\n")
+
+
 def all_readings(cursor, deadline):
     readings = [Reading(one.name, tuple((name, "x") for name in one.labels), 1.0) for one in ScriptedProbe.specs]
     return Sight(up=True, start_time=START, observed=1.0, readings=tuple(readings), cursor={})
@@ -35,13 +47,16 @@ def full(monkeypatch, tmp_path):
         {"id": 3, "t": "no time", "p": "a", "v": "1"},
     )
     label(tmp_path, 1)
+    write(tmp_path, "others-predictions.jsonl", {"id": 1, "t": START, "p": 5, "v": "1"})
+    write(tmp_path, "others-labels.jsonl", {"id": 1, "t": START, "y": 7})
     text = config(tmp_path, more=CONFIG_GAUGES)
+    text += "".join(other_task(tmp_path, name, settings) for name, settings in OTHERS.items())
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
     script_probe(monkeypatch, all_readings)
     text = text.replace("version: v}", "version: v, error: e, latency: {field: ms, unit: ms}}")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()
-        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 1)
+        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 1 + len(OTHERS))
         return exporter.get("/metrics")[1]
 
 
@@ -52,7 +67,7 @@ def test_it_is_what_a_full_scrape_shows(full):
         name = family.name + "_total" * (family.type == "counter")
         labels = set().union(*(sample.labels for sample in family.samples)) - {"le"} if family.samples else None
         shown[name] = family.type, family.documentation, labels
-    listed = {spec.name: (spec.type, spec.help, set(spec.labels)) for spec in catalogue.specs()}
+    listed = {spec.name: (spec.type, spec.help, set(spec.labels) - {"le"}) for spec in catalogue.specs()}
     assert shown.keys() == listed.keys()
     for name, (kind, text, labels) in listed.items():
         assert shown[name][:2] == (kind, text), name

@@ -36,7 +36,7 @@ def some(folder):
         for n in range(6)
     ]
     write(folder, "p.jsonl", *rows)
-    write(folder, "l.jsonl", *({"id": n, "t": START + 1, "y": 103.0} for n in range(5)), {"id": 5, "t": START, "y": "x"})
+    write(folder, "l.jsonl", *({"id": n, "t": START + 1, "y": 103.0} for n in range(5)), {"id": 5, "t": 1, "y": "x"})
 
 
 def test_a_regression_from_its_config_to_metrics(tmp_path, monkeypatch):
