@@ -41,7 +41,8 @@ class Regression:
     specs: ClassVar[tuple[MetricSpec, ...]] = (
         *labelled.LABELLED,
         *twin("model_absolute_error_sum_total", "Sum of abs(predicted - actual) over labelled predictions, by "
-              "direction: over (predicted > actual) or under. Divided by their number, over + under is the mean absolute error, "
+              "direction: over (predicted > actual) or under. Divided by their number, over + under is the mean "
+              "absolute error, "
               "over - under the bias, q under + (1 - q) over the pinball loss of quantile q.", ("direction",)),
         *twin("model_squared_error_sum_total", "Sum of (predicted - actual)^2 over labelled predictions; over their "
               "number it is the mean squared error."),
@@ -62,7 +63,8 @@ class Regression:
         _gauge("bias", "Mean of predicted - actual: above 0 the model predicts too much"),
         _gauge("r2_score", "1 - sum of (predicted - actual)^2 / sum of (actual - mean actual)^2, absent for a "
                "constant target"),
-        _gauge("mean_absolute_percentage_error", "Mean of abs(predicted - actual) / abs(actual), absent with a zero target"),
+        _gauge("mean_absolute_percentage_error", "Mean of abs(predicted - actual) / abs(actual), absent "
+               "with a zero target"),
         _gauge("mean_pinball_loss", "Mean of q (actual - predicted) where that is positive, else of (1 - q) "
                "(predicted - actual), for q = quantile", ("quantile",)),
         labelled.IN_WINDOW,

@@ -146,8 +146,9 @@ class Mapper:
         )
 
     def _grouped(self, done: dict[str, Any]) -> dict[str, Categorical]:
-        names = self._segments.names
-        return {name: Categorical(codes, names[_SEGMENT + name].names) for name, codes in _part(done, _SEGMENT).items()}
+        known = self._segments.names
+        columns = _part(done, _SEGMENT)
+        return {name: Categorical(codes, known[_SEGMENT + name].names) for name, codes in columns.items()}
 
     # --- one step each, in their order ---
 

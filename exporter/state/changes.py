@@ -33,7 +33,7 @@ class Changes:
         return msgspec.msgpack.encode((self.number, self._end))
 
     def append(self, changes: Iterable[tuple[str, bytes]]) -> None:
-        """Write *changes* (table, bytes of an array of its `Layout.change`) behind those that count, durably.  Raises OSError."""
+        """Write *changes* (table, bytes of its label changes) behind those that count, durably.  Raises OSError."""
         self._end = self.length
         frames = [part for name, change in changes if change for part in _framed(name, change)]
         path = self._path(self.number)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from exporter import plugins
-from exporter.contracts import Family, ModelSpec, RegressionSpec, Scored, SegmentSpec, Traffic
+from exporter.contracts import TASKS, Family, ModelSpec, RegressionSpec, Scored, SegmentSpec, Traffic
 from exporter.pipeline import CATALOGUE
 
 NAME = re.compile(r"model_[a-z0-9]+(_[a-z0-9]+)*")

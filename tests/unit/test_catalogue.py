@@ -47,8 +47,9 @@ def full(monkeypatch, tmp_path):
         {"id": 3, "t": "no time", "p": "a", "v": "1"},
     )
     label(tmp_path, 1)
-    write(tmp_path, "others-predictions.jsonl", {"id": 1, "t": START, "p": 5, "v": "1"})
-    write(tmp_path, "others-labels.jsonl", {"id": 1, "t": START, "y": 7})
+    for one in (1, 2):
+        write(tmp_path, "others-predictions.jsonl", {"id": one, "t": START, "p": 5, "v": "1"})
+        write(tmp_path, "others-labels.jsonl", {"id": one, "t": START, "y": one})
     text = config(tmp_path, more=CONFIG_GAUGES)
     text += "".join(other_task(tmp_path, name, settings) for name, settings in OTHERS.items())
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
@@ -56,7 +57,7 @@ def full(monkeypatch, tmp_path):
     text = text.replace("version: v}", "version: v, error: e, latency: {field: ms, unit: ms}}")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()
-        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 1 + len(OTHERS))
+        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 1 + 2 * len(OTHERS))
         return exporter.get("/metrics")[1]
 
 
