@@ -16,10 +16,9 @@ CATEGORIES = {
     "ModelError": "slo",
     "ModelLabel": "labels",
     "ModelTraffic": "traffic",
-    "ModelPrediction": "traffic",
     "ModelServer": "availability",
     "ModelExporter": "meta",
-    "ModelSource": "meta",
+    "ModelSource": "availability",
 }
 
 
@@ -76,14 +75,29 @@ CASES = {
         [alert("ModelTrafficStopped", "critical"), alert(LOW, "critical", measure="accuracy", model="other")],
     ),
     "a source that cannot be read over all that lacks its rows": (
-        [alert("ModelSourceStale", role="labels")],
-        [alert("ModelLabelsLate"), alert(LOW, "critical", measure="f1"), alert("ModelTrafficStopped", "critical")],
+        [alert("ModelSourceStale", "critical", role="labels")],
+        [
+            alert("ModelSourceStale", role="labels"),
+            alert("ModelLabelsLate"),
+            alert(LOW, "critical", measure="f1"),
+            alert("ModelTrafficStopped", "critical"),
+        ],
         [alert("ModelServerDown", "critical", target="a"), alert("ModelLabelsLate", model="other")],
+    ),
+    "a source that one of several cannot read over nothing": (
+        [],
+        [],
+        [alert("ModelSourceStale", role="labels"), alert("ModelLabelCoverageLow")],
     ),
     "all exporters down over every model of theirs": (
         [alert("ModelExporterDown", "critical", model="")],
-        [alert("ModelServerDown", "critical", target="a"), alert(LOW, "critical", measure="f1", model="other")],
-        [alert(LOW, "critical", measure="f1", job="b"), alert("ModelSourceStale", role="labels")],
+        [
+            alert("ModelServerDown", "critical", target="a"),
+            alert("ModelSourceStale", "critical", role="labels"),
+            alert("ModelExporterDown", instance="e:9884", model=""),
+            alert(LOW, "critical", measure="f1", model="other"),
+        ],
+        [alert(LOW, "critical", measure="f1", job="b"), alert("ModelExporterSeriesDropped", model="")],
     ),
     "one exporter of several over nothing": (
         [],

@@ -11,16 +11,13 @@ import yaml
 from tests.hurried import hurried, milliseconds
 from tests.running import ROOT
 
-FACTOR = Fraction(60)
+FACTOR = Fraction(100)
 FILES = [
-    path
-    for path in (
-        ROOT / "alert_rules/recording.yml",
-        ROOT / "alert_rules/alerts.yml",
-        ROOT / "alert_rules/alertmanager.yml",
-        ROOT / "deploy/prometheus/prometheus.yml",
-    )
-    if path.exists()
+    ROOT / "alert_rules/recording.yml",
+    ROOT / "alert_rules/alerts.yml",
+    ROOT / "alert_rules/links.yml",
+    ROOT / "alert_rules/alertmanager.yml",
+    ROOT / "deploy/prometheus/prometheus.yml",
 ]
 WORD = re.compile(r"\w+|\W")
 DURATION = re.compile(r"(?:\d+(?:ms|[wdhms]))+")
@@ -37,11 +34,11 @@ def pairs(before, after):
 
 @shipped
 def test_undoing_it_gives_the_shipped_text_back(path):
-    """To the letter: nothing was lost on the way."""
+    """To the letter, but for a week, which comes back as seven days: nothing was lost on the way."""
     text = path.read_text()
     changed = hurried(text, FACTOR)
     assert changed != text
-    assert hurried(changed, 1 / FACTOR) == text
+    assert hurried(changed, 1 / FACTOR) == re.sub(r"\b1w\b", "7d", text)
 
 
 @shipped
@@ -63,7 +60,7 @@ def test_no_window_and_no_wait_is_forgotten(path):
         if one == other and DURATION.fullmatch(one) and milliseconds(one):
             key = re.match(r"\s*-?\s*([a-z_]*)", before)[1]
             spared = {"name", "summary", "description", "window", "resolve_timeout"}
-            assert "#" in before or key in spared, before + one
+            assert "#" in before or key in spared or before.endswith("{window: "), before + one
 
 
 @pytest.mark.parametrize(
@@ -85,7 +82,7 @@ def test_no_window_and_no_wait_is_forgotten(path):
 )
 def test_what_is_divided(text, wanted):
     """Windows and waits, and neither names nor thresholds nor texts."""
-    found = hurried(text, FACTOR)
+    found = hurried(text, Fraction(60))
     if wanted is None:
         assert found == text
     else:
