@@ -69,13 +69,15 @@ class Options:
     """Called with the port once there is something to see on it."""
 
 
-def source(stream: Stream, model: ModelConfig, clock: Clock, *, keep_ids: bool = False) -> Source:
-    """The source of *stream*, ready to be polled."""
+def source(
+    stream: Stream, model: ModelConfig, clock: Clock, *, keep_ids: bool = False, in_memory: bool = False
+) -> Source:
+    """The source of *stream*, ready to be polled; *in_memory* tells that no cursor outlives this process."""
     scoped = model.labels is not None and "model" in model.labels.mapping.fields
     mapper = Mapper(stream.mapping, model.spec, clock, keep_ids, scope_by_model=scoped)
     kind = plugins.source(stream.kind)
     name = f"{model.spec.name}/{stream.mapping.role}"
-    built: Source = kind(stream.source, mapper, name=name, clock=clock, lookback=stream.lookback)
+    built: Source = kind(stream.source, mapper, name=name, clock=clock, lookback=stream.first(in_memory=in_memory))
     return built
 
 
@@ -100,12 +102,26 @@ class App:
         self.state = State(options.state)
         try:
             if options.state is None:
-                log.warning("the state is kept in memory: a restart reads every source from its beginning again")
+                self._warn_of_memory()
             self.scheduler = self._build_on_what_is_kept()
         except BaseException:
             self.state.close()
             raise
         self.telemetry.config_loaded()
+
+    def _warn_of_memory(self) -> None:
+        """Say what a state in memory costs."""
+        log.warning(
+            "the state is kept in memory: with this process, counts end, and predictions are forgotten whose labels "
+            "come later; sources are read from their end on"
+        )
+        for name, model in self.config.models.items():
+            for stream in model.streams:
+                if stream.first(in_memory=True) != 0:
+                    log.warning(
+                        "every start reads old rows again, and counts them again",
+                        extra={"source": f"{name}/{stream.mapping.role}"},
+                    )
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -217,7 +233,7 @@ class App:
     def _swap(self, config: Config) -> None:
         """Stop counting for a moment, and go on with *config*; with the old one if that cannot be built."""
         for model in config.models.values():
-            for stream in _streams(model):
+            for stream in model.streams:
                 source(stream, model, self.clock).close()
         self.targets.try_out(config, self.clock)
         try:
@@ -264,7 +280,7 @@ class App:
         feeds: list[Feed] = []
         for name, model in config.models.items():
             after: Feed | None = None
-            for stream in _streams(model):
+            for stream in model.streams:
                 role = stream.mapping.role
                 after = self._feed(stream, model, pipeline.cursor(name, role), after)
                 old = before.get(after.key)
@@ -282,7 +298,7 @@ class App:
         telemetry.stale_after(stream.stale_after)
         return Feed(
             key=(name, role),
-            source=source(stream, model, self.clock),
+            source=source(stream, model, self.clock, in_memory=self.options.state is None),
             telemetry=telemetry,
             interval=stream.interval,
             timeout=stream.timeout,
@@ -355,14 +371,10 @@ def default_state_path() -> Path:
     return Path(home) / "model-exporter"
 
 
-def _streams(model: ModelConfig) -> list[Stream]:
-    return [model.predictions, *([model.labels] if model.labels else [])]
-
-
 def _kinds(config: Config) -> dict[Key, str]:
     """The kind of every source."""
     return {
-        (name, stream.mapping.role): stream.kind for name, model in config.models.items() for stream in _streams(model)
+        (name, stream.mapping.role): stream.kind for name, model in config.models.items() for stream in model.streams
     }
 
 
@@ -371,7 +383,7 @@ def _same_source(stream: Stream, config: Config, name: str) -> bool:
     known = config.models.get(name)
     return known is not None and any(
         (one.mapping.role, one.kind, one.source) == (stream.mapping.role, stream.kind, stream.source)
-        for one in _streams(known)
+        for one in known.streams
     )
 
 

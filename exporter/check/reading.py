@@ -95,10 +95,7 @@ def _polls(stream: Stream, model: ModelConfig, clock: Clock) -> Iterator[Poll]:
 
 def _from_the_beginning(stream: Stream) -> Stream:
     """*stream* without what makes a first start pass over old rows."""
-    settings = stream.source
-    if getattr(settings, "start", None) == "end":
-        settings = msgspec.structs.replace(settings, start="beginning")
-    return msgspec.structs.replace(stream, source=settings, lookback=None)
+    return msgspec.structs.replace(stream, start="beginning", lookback=None)
 
 
 def _first(batch: Batch, count: int) -> Batch:

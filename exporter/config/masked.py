@@ -119,6 +119,7 @@ def _stream(stream: Stream) -> dict[str, Any]:
             "interval": duration_text(stream.interval),
             "stale_after": duration_text(stream.stale_after),
             "lookback": None if stream.lookback is None else duration_text(stream.lookback),
+            "start": stream.start,
             "timeout": duration_text(stream.timeout),
             "max_ahead": duration_text(stream.mapping.max_ahead),
         }

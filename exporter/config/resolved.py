@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -20,7 +20,17 @@ class Stream(Struct, frozen=True, kw_only=True):
     interval: Annotated[float, Meta(description="Seconds between two polls, at least 1.")] = 10.0
     stale_after: Annotated[float, Meta(description="Seconds of silence after which gauges are dropped.")] = 60.0
     lookback: Annotated[float | None, Meta(description="Seconds that the first start reads back; None: all.")] = None
+    start: Annotated[Literal["beginning", "end"] | None, Meta(description="Where the first start begins.")] = None
     timeout: Annotated[float, Meta(description="Seconds that one poll may take.")] = 30.0
+
+    def first(self, *, in_memory: bool) -> float | None:
+        """Seconds that the first start reads back: 0 begins at the end, None at the beginning.
+
+        A state *in_memory* makes every start a first one: what was counted before would be counted again.
+        """
+        if self.lookback is None and (self.start or ("end" if in_memory else "beginning")) == "end":
+            return 0.0
+        return self.lookback
 
     @property
     def arrival_time(self) -> bool:
@@ -48,6 +58,11 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     max_versions: Annotated[int, Meta(description="Versions with series of their own.")] = 20
     early_labels: Annotated[int, Meta(description="Labels held without a prediction, at most.")] = 1_000_000
     remembered: Annotated[int, Meta(description="Predictions remembered, at most.")] = 50_000_000
+
+    @property
+    def streams(self) -> list[Stream]:
+        """Predictions, then labels if those stand apart."""
+        return [self.predictions] if self.labels is None else [self.predictions, self.labels]
 
     def __repr__(self) -> str:
         return f"ModelConfig({self.spec.name!r})"

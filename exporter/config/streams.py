@@ -80,6 +80,8 @@ def stream(decoder: Decoder, node: Node, key: str) -> Any:
     if isinstance(stale_after, float) and isinstance(interval, float) and stale_after < interval:
         message = f"must not be shorter than interval ({duration_text(interval)}), or gauges vanish between two polls"
         faults.add(node.at("stale_after").mark, join_key(key, "stale_after"), message)
+    if entry["start"] is not None and entry["lookback"] is not None:
+        faults.add(node.at("start").mark, join_key(key, "start"), "lookback is given as well; keep one of the two")
     if len(faults) > before:
         return BROKEN
     return Stream(
@@ -96,6 +98,7 @@ def stream(decoder: Decoder, node: Node, key: str) -> Any:
         interval=float(interval),
         stale_after=max(60.0, 3 * float(interval)) if stale_after is None else float(stale_after),
         lookback=None if entry["lookback"] is None else float(entry["lookback"]),
+        start=entry["start"],
         timeout=float(entry["timeout"]),
     )
 

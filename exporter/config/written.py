@@ -122,7 +122,14 @@ class StreamEntry(Struct, frozen=True, kw_only=True):
     ] = None
     lookback: Annotated[
         PositiveDuration | None,
-        Meta(description="How far back the first start reads. Without it: all that the source still has."),
+        Meta(description="How far back the first start reads. Without it, `start` says."),
+    ] = None
+    start: Annotated[
+        Literal["beginning", "end"] | None,
+        Meta(
+            description="Where the first start begins: with all that the source still has, or with what comes after. "
+            "`beginning`; with `--state.path :memory:`, where every start is a first one, `end`."
+        ),
     ] = None
     timeout: Annotated[PositiveDuration, Meta(description="The time that one poll may take.")] = Duration(30)
     max_ahead: Annotated[

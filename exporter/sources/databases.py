@@ -79,6 +79,17 @@ class Database:
             shown, frozenset(), self._wanted.keys, tuple(values[name] for name in self._wanted.keys), _encode, times
         )
 
+    def last(self, seconds: float) -> Position | None:
+        import sqlalchemy  # noqa: PLC0415
+
+        with self._connected(seconds) as connection:
+            if self._is_time(connection):
+                return None
+            keys: list[Element] = [sqlalchemy.column(name) for name in self._wanted.keys]
+            query = sqlalchemy.select(*keys).select_from(self._source()).where(*(key.is_not(None) for key in keys))
+            row = connection.execute(query.order_by(*(key.desc() for key in keys)).limit(1)).fetchone()
+        return None if row is None else [_encode(value) for value in row]
+
     def newest(self, until: float, seconds: float) -> float | None:
         import sqlalchemy  # noqa: PLC0415
 

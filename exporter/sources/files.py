@@ -16,7 +16,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterable
-from typing import IO, Annotated, Any, ClassVar, Literal
+from typing import IO, Annotated, Any, ClassVar
 
 import msgspec
 from msgspec.structs import replace
@@ -53,10 +53,6 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         str | None,
         msgspec.Meta(description="`jsonl`, `csv`, `parquet` or `numpy`; by default the file's ending tells."),
     ] = None
-    start: Annotated[
-        Literal["beginning", "end"],
-        msgspec.Meta(description="Where the very first start begins in the files that are there."),
-    ] = "beginning"
     line_bytes: Annotated[
         int, msgspec.Meta(description="Bytes that one record may have; a longer one is refused.", ge=1024)
     ] = 16 << 20
@@ -103,7 +99,10 @@ class Files:
     def __init__(
         self, config: FilesConfig, mapper: Mapper, *, name: str, clock: Clock, lookback: float | None = None
     ) -> None:
-        """*lookback*: the first poll passes by files last written more than so many seconds before the wall clock."""
+        """*lookback*: the first poll passes by files last written more than so many seconds before the wall clock.
+
+        With 0 it passes by all that is there.
+        """
         self.name = name
         self.failing: dict[str, SourceError] = {}
         self._config = config
@@ -185,7 +184,7 @@ class Files:
         return deque(sorted(unread, key=lambda found: (found.modified, found.path)))
 
     def _cutoff(self, files: Iterable[Found]) -> int:
-        if self._config.start == "end":
+        if self._lookback == 0:
             return max((found.modified for found in files), default=-1) + 1
         return 0 if self._lookback is None else int((self._clock.wall() - self._lookback) * 1e9)
 

@@ -182,7 +182,10 @@ class Http:
     # --- asking ------------------------------------------------------------------------------------
 
     def _first(self) -> _State:
-        if self._config.since is None or self._lookback is None:
+        if self._lookback is None:
+            return _State()
+        if self._config.since is None:
+            _LOG.warning("source %s: without `since` the first start reads all that the API gives", self._name)
             return _State()
         return _State(ask=self._clock.wall() - self._lookback)
 

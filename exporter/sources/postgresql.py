@@ -83,6 +83,18 @@ class PostgreSQL:
             return Texts(values)
         return values if None in values else np.array(values, _DTYPES.get(kind, np.float64))
 
+    def last(self, seconds: float) -> Position | None:
+        with self._connected(seconds) as connection:
+            self._wanted.resolve(list(self._types))
+            if self._cursor_is_time:
+                return None
+            keys = ", ".join(self._key(column) for column in self._wanted.keys)
+            # Without the table's name, the texts that are selected would be ordered.
+            order = ", ".join(f"source.{_quoted(column)} DESC NULLS LAST" for column in self._wanted.keys)
+            query = f"SELECT {keys} FROM {self._source()} ORDER BY {order} LIMIT 1".replace("%%", "%")
+            row = connection.execute(query.encode()).fetchone()
+        return list(row) if row and None not in row else None
+
     def newest(self, until: float, seconds: float) -> float | None:
         with self._connected(seconds) as connection:
             cursor = _quoted(self._wanted.cursor)

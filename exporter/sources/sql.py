@@ -74,7 +74,10 @@ class Sql:
     def __init__(
         self, config: Config, mapper: Mapper, *, name: str, clock: Clock, lookback: float | None = None
     ) -> None:
-        """*lookback* limits a first start to rows of the last so many seconds, where the cursor is a time."""
+        """*lookback* limits a first start to rows of the last so many seconds, where the cursor is a time.
+
+        With 0 it begins behind the last row, whatever the cursor is.
+        """
         self._config = config
         self._mapper = mapper
         self._name = name
@@ -94,8 +97,11 @@ class Sql:
     def poll(self, cursor: Cursor | None, deadline: Deadline) -> Poll:
         """The next page of rows; raises a SourceError, and reconnects at the next poll."""
         first = None if self._lookback is None else self._clock.wall() - self._lookback
-        sweep = Overlap(first=first) if cursor is None else Overlap.of(cursor)
         paths = self._reader.resolve(_left(deadline))
+        if cursor is not None:
+            sweep = Overlap.of(cursor)
+        else:
+            sweep = Overlap(first=first, after=self._reader.last(_left(deadline)) if self._lookback == 0 else None)
         page, more = self._page(sweep, deadline)
         batch = None
         if page.count:

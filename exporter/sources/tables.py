@@ -141,6 +141,10 @@ class Reader(Protocol):
         """
         ...
 
+    def last(self, seconds: float) -> Position | None:
+        """The position of the last row, where the cursor is no time; None if there is none, or it is one."""
+        ...
+
     def newest(self, until: float, seconds: float) -> float | None:
         """The newest time of the cursor, at most *until*; asked only where the cursor is a time."""
         ...

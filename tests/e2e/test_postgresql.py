@@ -130,6 +130,25 @@ def test_first_start_with_lookback(table, source):
     assert drain(one, cursor)[0] == []
 
 
+@pytest.mark.parametrize("kind", ["bigint", "numeric", "text", "uuid"])
+def test_first_start_at_the_end(table, source, kind):
+    """With a look-back of 0 the first start passes by all rows, whatever the cursor is."""
+    connection, url = table
+    number = "lpad(n::text, 32, '0')" if kind in {"text", "uuid"} else "n"
+    when = "timestamptz '2026-03-01 12:00Z'"
+    connection.execute(
+        f"CREATE TABLE counted AS SELECT 'r' || n AS id, ({number})::{kind} AS \"se%q\", {when} AS updated_at,"
+        " 'yes' AS label FROM generate_series(1, 50) n"
+    )
+    asked = {"table": "counted", "cursor": "se%q", "lookback": 0.0}
+    rows, cursor = drain(source(url, **asked))
+    assert rows == []
+    connection.execute(
+        f"INSERT INTO counted SELECT 'r' || n, ({number})::{kind}, {when}, 'no' FROM generate_series(51, 52) n"
+    )
+    assert drain(source(url, **asked), cursor)[0] == [("r51", "no"), ("r52", "no")]
+
+
 def test_overlooked_rows_are_named(table, source, caplog):
     """Rows that no cursor can see are told of once, in the log."""
     connection, url = table

@@ -72,6 +72,34 @@ def test_the_very_first_scrape_is_answered(tmp_path):
         assert b"model_exporter_source_up" in app.snapshot.text
 
 
+def test_a_state_in_memory_starts_at_the_end(monkeypatch, tmp_path, caplog):
+    """A restart counts nothing again; the log says what that costs."""
+    predict(tmp_path, 1)
+    label(tmp_path, 1)
+    with running(monkeypatch, tmp_path, config(tmp_path), state=None) as exporter:
+        exporter.ready()
+        predict(tmp_path, 2, 3)
+        values = exporter.once(lambda v: v.sum("model_predictions_total") == 2)
+        label(tmp_path, 2)
+        values = exporter.once(lambda v: v.one("model_joins_total", result="matched") == 1)
+        assert values.one("model_joins_total", result="early") == 0
+    assert any(
+        "counts end, and predictions are forgotten whose labels come later; sources are read from their end on" in text
+        for text in caplog.messages
+    )
+    assert "every start reads old rows again, and counts them again" not in caplog.messages
+
+
+def test_a_state_in_memory_may_start_at_the_beginning(monkeypatch, tmp_path, caplog):
+    """If the config says so; and the log says what that costs."""
+    predict(tmp_path, 1, 2)
+    text = config(tmp_path).replace("      interval: 1s", "      interval: 1s\n      start: beginning", 1)
+    with running(monkeypatch, tmp_path, text, state=None) as exporter:
+        assert exporter.ready().values().sum("model_predictions_total") == 2
+    told = [record.source for record in caplog.records if record.message.startswith("every start reads old rows")]
+    assert told == ["m/predictions"]
+
+
 def test_a_row_with_its_label_is_a_starting_total_too(monkeypatch, tmp_path):
     """A model with a single source is ready by its first poll; nothing of that poll is shown at 0."""
     predict(tmp_path, 1)

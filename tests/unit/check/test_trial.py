@@ -214,7 +214,7 @@ def test_reading_begins_at_the_beginning(run, tmp_path):
     """A source that would start at the end, or look back only a little, is still read from its beginning."""
     (tmp_path / "predictions.jsonl").write_text(rows())
     (tmp_path / "labels.csv").write_text(labels())
-    config = PAIR.replace("path: labels.csv", "path: labels.csv, start: end").replace(
+    config = PAIR.replace("path: labels.csv}", "path: labels.csv}\n      start: end").replace(
         "      where:", "      lookback: 1s\n      where:"
     )
     _, text = run(config)

@@ -188,6 +188,11 @@ CASES = {
         PREDICTIONS + "\n      interval: 5m\n      stale_after: 1m",
         [f"8:20: {P}.stale_after: must not be shorter than interval (5m), or gauges vanish between two polls"],
     ),
+    "start and lookback": (
+        "      fields: {id: rid, predicted: p}",
+        "      fields: {id: rid, predicted: p}\n      lookback: 1h\n      start: end",
+        [f"8:14: {P}.start: lookback is given as well; keep one of the two"],
+    ),
     "window without a unit": (
         BASE,
         TOP + "windows: [1h, 1000]\n",

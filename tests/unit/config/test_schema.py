@@ -214,3 +214,14 @@ def test_keys_for_anchors():
     noted = SMALL.replace("models:\n", "x-common:\n  - &horizon 45d\n  - {anything: [1]}\nmodels:\n", 1)
     assert parse(noted, "m.yml") == plain
     assert parse(noted + "    horizon: *horizon\n", "m.yml").models["m"].horizon == 45 * 86400.0
+
+
+@pytest.mark.parametrize(
+    ("written", "kept", "in_memory"),
+    [("", None, 0.0), ("start: end", 0.0, 0.0), ("start: beginning", None, None), ("lookback: 1h", 3600.0, 3600.0)],
+)
+def test_where_the_first_start_begins(written, kept, in_memory):
+    """At the beginning; with a state in memory, where every start is the first, at the end; else as it is written."""
+    stream = model(SMALL + f"      {written}\n").predictions
+    assert stream.first(in_memory=False) == kept
+    assert stream.first(in_memory=True) == in_memory

@@ -81,7 +81,6 @@ def test_foreign_names(other):
         ({"path": []}, "path is empty"),
         ({"path": "a.txt"}, "the ending of a.txt tells no format; set format to one of jsonl, csv, parquet, numpy"),
         ({"path": "*.txt", "format": "xml"}, "format must be one of jsonl, csv"),
-        ({"path": "a.log", "start": "middle"}, "middle"),
         ({"path": "a.log", "line_bytes": 10}, "line_bytes"),
         ({"path": "a.log", "paths": "b.log"}, "paths"),
     ],
@@ -184,11 +183,11 @@ def test_two_gzip_members_longer_than_a_chunk(tmp_path, reads, lines):
 
 
 def test_start_at_the_end(tmp_path, reads, lines):
-    """With `start: end` only what is written after the first poll is read, of files old and new."""
+    """With a look-back of 0 only what is written after the first poll is read, of files old and new."""
     log = tmp_path / "a.jsonl"
     at(log, 100, lines(1) + lines(2)[:-5])
     at(tmp_path / "old.jsonl.gz", 50, gzip.compress(lines(9)))
-    labels = reads(tmp_path / "*.jsonl*", start="end")
+    labels = reads(tmp_path / "*.jsonl*", lookback=0.0)
     assert labels.drain() == []
     labels.restart()
     with log.open("ab") as file:
@@ -199,8 +198,8 @@ def test_start_at_the_end(tmp_path, reads, lines):
 
 
 def test_start_at_the_end_of_nothing(tmp_path, reads, lines):
-    """With `start: end`, a file that appears after the first poll is read from its beginning."""
-    labels = reads(tmp_path / "*.jsonl", start="end")
+    """With a look-back of 0, a file that appears after the first poll is read from its beginning."""
+    labels = reads(tmp_path / "*.jsonl", lookback=0.0)
     assert labels.drain() == []
     at(tmp_path / "a.jsonl", 100, lines(1))
     assert labels.drain() == ["1"]

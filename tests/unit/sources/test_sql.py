@@ -199,6 +199,30 @@ def test_times_as_texts_of_many_forms(table, source, form):
     assert drain(one, cursor)[0] == []
 
 
+def test_a_look_back_of_nothing_begins_at_the_end(table, source):
+    """With a look-back of 0 the first start passes by all rows, and reads what comes later, also in a new process."""
+    put(table, ("a", at(0), "yes"), ("b", at(9_999), "yes"))
+    rows, cursor = drain(source(lookback=0.0))
+    assert rows == []
+    put(table, ("c", at(10_001), "no"))
+    assert drain(source(lookback=0.0), cursor)[0] == [("c", "no")]
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_look_back_of_nothing_by_number(table, source, rows):
+    """The same where the cursor is a number, which no clock tells the end of."""
+    table.execute("CREATE TABLE counted (id TEXT, updated_at TEXT, label TEXT, seq INTEGER)")
+
+    def put_counted(*numbers):
+        table.executemany("INSERT INTO counted VALUES (?, ?, 'yes', ?)", [(f"r{n}", at(n), n) for n in numbers])
+
+    put_counted(*range(rows))
+    asked = {"table": "counted", "cursor": "seq", "lookback": 0.0}
+    _, cursor = drain(source(**asked))
+    put_counted(10, 11)
+    assert [key for key, _ in drain(source(**asked), cursor)[0]] == ["r10", "r11"]
+
+
 def test_values_are_shown_as_the_mapping_reads_them(table, source):
     """Bytes become hex, big integers stay exact."""
     table.execute("CREATE TABLE odd (id, updated_at, label)")
