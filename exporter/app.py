@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
+import select
 import signal
 import sys
 import threading
@@ -48,6 +48,9 @@ LAST_SCRAPE_WITHIN, LAST_LOOK_WITHIN = 5.0, 1.5
 
 ANNOUNCE_AFTER = 10.0
 """Seconds after which it is said where to look even if the backlog is still being read."""
+
+_RELOAD, _END = b"r", b"e"
+"""No numbers of signals, which are below 65."""
 
 DOCUMENTATION = "https://github.com/model-exporter/model-exporter#readme"
 
@@ -94,8 +97,8 @@ class App:
         self.snapshot: Snapshot | None = None
         self.reloaded = ReloadState(at=self.clock.wall())
         self._reload_lock = threading.Lock()
-        # Signal handlers put into it: unlike an Event, it may be used again while it is being used.
-        self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # A pipe, which lives as long as the process: signals write their numbers into it, others what they ask for.
+        self._asked, self._asking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ending = self._stop_asked = False
         self._statuses: dict[str, tuple[int, ModelStatus]] = {}
         self._dropped: dict[str, int] = {}
@@ -127,6 +130,8 @@ class App:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code.  Raises ListenError.  For the main thread."""
+        # The kernel may give a signal to any thread; without this, the main one would sleep on.
+        signal.set_wakeup_fd(self._asking, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.end())
         signal.signal(signal.SIGHUP, self._asked_to_reload)
@@ -180,12 +185,14 @@ class App:
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait until something is asked for; however often it was, it is one reload."""
-        with contextlib.suppress(queue.Empty):
-            self._asked.get(timeout=timeout)
-            while not self._asked.empty():
-                self._asked.get_nowait()
-            return True
+        select.select([self._asked], [], [], timeout)
+        with contextlib.suppress(BlockingIOError):
+            return _RELOAD in os.read(self._asked, 1 << 16)
         return False
+
+    def _ask(self, what: bytes) -> None:
+        with contextlib.suppress(BlockingIOError):  # it is full, and will be read
+            os.write(self._asking, what)
 
     def end(self) -> None:
         """Stop, and the model server with it if this exporter runs it."""
@@ -195,11 +202,11 @@ class App:
     def leave(self) -> None:
         """Stop, because the model server that this exporter ran has ended."""
         self._ending = True
-        self._asked.put("end")
+        self._ask(_END)
 
     def _asked_to_reload(self, number: int, _: object) -> None:
         self.targets.forward(number)
-        self._asked.put("reload")
+        self._ask(_RELOAD)
 
     def reload(self) -> str | None:
         """Read the config again and run on with it; with a faulty one, run on with the old.  Returns the faults."""

@@ -114,7 +114,7 @@ def _version(version: VersionStatus, now: float) -> str:
     ]
     if version.latency is not None:
         mean, most = map(_duration, version.latency)
-        words = f'<p>{mean} <span class="key">mean</span></p><p>{most} <span class="key">95 % below</span></p>'
+        words = f'<p>{mean} <span class="key">mean</span></p><p>{most} <span class="key">p95</span></p>'
         facts.append(("Latency", words))
     if version.failed:
         share = version.failed / (version.failed + version.predictions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -66,5 +67,24 @@ def test_signals_without_a_pause_between_them(tmp_path):
                 process.send_signal(signal.SIGHUP)
             process.terminate()
             assert process.wait(5) == 0
+    finally:
+        exporter.kill()
+
+
+def test_signals_that_another_thread_gets(tmp_path):
+    """The kernel may give a signal to any thread: it is heard at once all the same."""
+    exporter = Exporter(tmp_path, config(tmp_path))
+    call = ctypes.CDLL(None, use_errno=True).tgkill
+
+    def give(number):
+        others = {int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()} - {pid}
+        assert call(pid, min(others), number) == 0
+
+    try:
+        pid = exporter.start().ready().process.pid
+        give(signal.SIGHUP)
+        wait_for(lambda: [line for line in exporter.said() if line["msg"] == "the config was reloaded"], 5)
+        give(signal.SIGTERM)
+        assert exporter.process.wait(5) == 0
     finally:
         exporter.kill()
