@@ -1,8 +1,9 @@
 """The image, built and run: python tests/longer/image.py [--base IMAGE]
 
 Needs root, Debian's podman, runc and debootstrap (they are installed if they are missing), the package index and a
-Debian mirror; takes about five minutes and 3 GB in the temporary folder, and leaves nothing there. Not part of
-.ci/run. Without a registry, the base is made by debootstrap and given to the build as BASE, like any other.
+Debian mirror; takes five to ten minutes and 5 GB in the temporary folder, and leaves nothing there, only the bridge of
+podman's network. Not part of .ci/run. Without a registry, the base is made by debootstrap and given to the build as
+BASE, like any other.
 
 Prints one line for each thing that holds, and fails at the first that does not.
 """
