@@ -38,6 +38,7 @@ FAMILIES = {
     "traffic": "exporter.families.traffic:TrafficFamily",
     "latency": "exporter.families.latency:Latency",
     "quality": "exporter.families.quality:Quality",
+    "topk": "exporter.families.topk:TopK",
     "regression": "exporter.families.regression:Regression",
     "delay": "exporter.families.delay:LabelDelay",
 }

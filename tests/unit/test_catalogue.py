@@ -20,15 +20,21 @@ CONFIG_GAUGES = """\
 
 
 OTHERS = {
-    "regression": "regression: {residual_buckets: [0]}",
+    "regression": ("regression: {residual_buckets: [0]}", {"p": 5}, [1, 2]),
+    "multiclass": ("classes: [a, b, c]", {"p": "a", "probabilities": [0.5, 0.3, 0.2]}, ["a", "b"]),
 }
-"""Tasks that a binary model does not show, with their settings."""
+"""Tasks that a binary model does not show whole: settings, what its predictions hold, and the labels."""
 
 
-def other_task(folder, task, settings):
-    """A model of another *task*, whose logs are `others-<role>.jsonl`."""
-    text = config(folder, "others").replace("others:", f"{task}:").replace("models:\n", "")
-    return text.replace("    positive: a\n    classes: [a, b]\n", f"    task: {task}\n    {settings}\n")
+def other_task(folder, task, settings, predicted, labels):
+    """A model of another *task* in a config, and its logs."""
+    for number, actual in enumerate(labels):
+        write(folder, f"{task}-predictions.jsonl", {"id": number, "t": START, "v": "1", **predicted})
+        write(folder, f"{task}-labels.jsonl", {"id": number, "t": START, "y": actual})
+    text = config(folder, task).replace("models:\n", "")
+    text = text.replace("    positive: a\n    classes: [a, b]\n", f"    task: {task}\n    {settings}\n")
+    more = "".join(f", {name}: {name}" for name in predicted if name != "p")
+    return text.replace("version: v}", f"version: v{more}}}")
 
 
 def all_readings(cursor, deadline):
@@ -47,14 +53,12 @@ def full(monkeypatch, tmp_path):
         {"id": 3, "t": "no time", "p": "a", "v": "1"},
     )
     label(tmp_path, 1)
-    for one in (1, 2):
-        write(tmp_path, "others-predictions.jsonl", {"id": one, "t": START, "p": 5, "v": "1"})
-        write(tmp_path, "others-labels.jsonl", {"id": one, "t": START, "y": one})
     text = config(tmp_path, more=CONFIG_GAUGES)
-    text += "".join(other_task(tmp_path, name, settings) for name, settings in OTHERS.items())
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
     script_probe(monkeypatch, all_readings)
     text = text.replace("version: v}", "version: v, error: e, latency: {field: ms, unit: ms}}")
+    models = "".join(other_task(tmp_path, task, *words) for task, words in OTHERS.items())
+    text = text.replace("targets:", f"{models}targets:")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()
         exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 1 + 2 * len(OTHERS))

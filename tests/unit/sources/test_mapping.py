@@ -2,6 +2,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -259,6 +260,44 @@ def test_bad_probabilities(value):
     batch = mapped([GOOD | {"p": value}, GOOD | {"p": [0.1, 0.9]}], id="id", probabilities="p")
     assert refused(batch) == {"bad_probabilities": 1}
     assert batch.score.tolist() == [0.9]
+
+
+@pytest.mark.parametrize(
+    ("shares", "held"),
+    [([0.33, 0.33, 0.33], True), ([0.34, 0.34, 0.34], True), ([0.0, 1.0, 0.0], True), ([0.9, 0.9, 0.9], False),
+     ([0.3, 0.3, 0.3], False), ([0.0, 0.0, 0.0], False)],
+)  # fmt: skip
+def test_probabilities_that_cannot_be_those_of_all_classes(shares, held):
+    """A sum that rounding to two decimals cannot explain is that of something else, such as of labels or of odds."""
+    batch = mapped([GOOD | {"p": shares}], MANY, id="id", probabilities="p")
+    assert refused(batch) == ({} if held else {"bad_probabilities": 1})
+
+
+def test_all_probabilities_are_kept_where_the_model_remembers_them():
+    """The whole list of each row, absent ones as NaN, in the order of the classes."""
+    model = msgspec.structs.replace(MANY, probabilities=len(MANY.classes))
+    rows = [GOOD | {"p": [0.2, 0.5, 0.3]}, GOOD | {"p": None}, GOOD | {"p": [0.2, 0.5]}]
+    batch = mapped(rows, model, id="id", probabilities="p", predicted=FieldSpec(constant="a"))
+    np.testing.assert_array_equal(batch.made["probabilities"], [[0.2, 0.5, 0.3], [np.nan] * 3])
+    assert refused(batch) == {"bad_probabilities": 1}
+    assert not mapped(rows, MANY, id="id", probabilities="p").made
+
+
+def test_attributes_are_names_by_their_paths():
+    """Every attribute is a column of names; a row that has none is of the group `unknown`, a list is no name."""
+    spec = MappingSpec(
+        role="predictions",
+        fields=fields(id="id", predicted="predicted"),
+        segments=fields(region="geo.country", score="s"),
+    )
+    rows = [GOOD | {"geo": {"country": "DE"}, "s": 1}, GOOD | {"s": 1.0}, GOOD | {"geo": {"country": ["DE"]}}]
+    mapper = Mapper(spec, BINARY, CLOCK)
+    assert set(mapper.paths) == {"id", "predicted", "geo.country", "s"}
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    batch = mapper.batch(JsonLines(mapper.paths).decode(lines, str))
+    assert names(batch.segments["region"]) == ["DE", "unknown"]
+    assert names(batch.segments["score"]) == ["1", "1"]
+    assert refused(batch) == {"bad_segment": 1}
 
 
 def test_missing_probabilities_predict_nothing():
