@@ -49,9 +49,7 @@ LAST_SCRAPE_WITHIN, LAST_LOOK_WITHIN = 5.0, 1.5
 ANNOUNCE_AFTER = 10.0
 """Seconds after which it is said where to look even if the backlog is still being read."""
 
-_RELOAD, _END = b"r", b"e"
-"""No numbers of signals, which are below 65."""
-
+_RELOAD, _END = b"r", b"e"  # no numbers of signals, which are below 65
 DOCUMENTATION = "https://github.com/model-exporter/model-exporter#readme"
 
 
