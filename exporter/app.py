@@ -299,12 +299,10 @@ class App:
 
     def _feed(self, stream: Stream, model: ModelConfig, cursor: Cursor | None, after: Feed | None) -> Feed:
         name, role = model.spec.name, stream.mapping.role
-        telemetry = self.telemetry.source(name, role, stream.kind)
-        telemetry.stale_after(stream.stale_after)
         return Feed(
             key=(name, role),
             source=source(stream, model, self.clock, in_memory=self.options.state is None),
-            telemetry=telemetry,
+            telemetry=self.telemetry.source(name, role, stream.kind),
             interval=stream.interval,
             timeout=stream.timeout,
             stale_after=stream.stale_after,

@@ -69,6 +69,9 @@ class Feed:
     quiet_since: float | None = None
     ahead: int = 0
 
+    def __post_init__(self) -> None:
+        self.telemetry.stale_after(self.stale_after)
+
     @property
     def name(self) -> str:
         return "/".join(self.key)
