@@ -25,6 +25,7 @@ import yaml
 from tests.alerting import Mailbox, Webhook, free_address
 from tests.hurried import hurried
 from tests.running import ROOT, Exporter, Values, wait_for
+from tests.screens import Screen
 from tests.stack import PROGRAMS, Stack
 
 CLASSES = ("legit", "fraud")
@@ -59,6 +60,7 @@ class Scene:
     stack: Stack
     mailbox: Mailbox
     webhook: Webhook
+    factor: Fraction
     counts: Counter[str] = field(default_factory=Counter)
 
     def rows(self, count: int, right: float, delays: dict[str, float]) -> None:
@@ -100,6 +102,11 @@ class Scene:
         words = urllib.parse.urlencode({"query": expression})
         answer = self.stack.get("prometheus:9090", f"/api/v1/query?{words}")
         return list(answer["data"]["result"])
+
+    def screen(self, name: str) -> Screen:
+        """A dashboard of the bundle, whose queries are in the same hurry as the rules."""
+        path = self.stack.folder / f"dashboards/model-exporter-{name}.json"
+        return Screen(path, lambda expression: self.query(hurried(expression, self.factor)))
 
     def firing(self, name: str, **labels: str) -> bool:
         """Whether an alert fires in Prometheus."""
@@ -161,7 +168,7 @@ def scene(
                 path.write_text(stack.here(hurried(path.read_text(), factor)))
         for name in reversed(PROGRAMS):
             running.enter_context(_process(stack, name))
-        shown = Scene(folder, exporter, stack, mailbox, webhook)
+        shown = Scene(folder, exporter, stack, mailbox, webhook, factor)
         wait_for(lambda: _at_work(shown), 30, "all at work")
         yield shown
 

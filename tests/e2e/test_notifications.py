@@ -82,6 +82,57 @@ def told(posts):
     ]
 
 
+def rows(all_of_it):
+    """By model what the fleet page paints its status, and how far it is from its bound; not those in a gap."""
+    fleet, title = all_of_it.screen("fleet"), "Models, worst first"
+    values = fleet.values(title, job=".+", model=".+")
+    return {
+        model: (fleet.colour(title, status, "Status"), fleet.colour(title, values["Margin"][job, model], "Margin"))
+        for (job, model), status in values["Status"].items()
+        if (job, model) in values["Margin"]
+    }
+
+
+def explained(all_of_it, model):
+    """What the page of a model says: how it is, what is below its bound, and what may be the cause."""
+    page = all_of_it.screen("model")
+
+    def shows(title, query="A"):
+        words = {"job": ".+", "model": model, "measure": "accuracy", "target": f"{model}-server"}
+        return page.values(title, **words, __rate_interval="1h")[query]
+
+    bounds = {severity: value for (severity,), value in shows("What is normal: $measure", "E").items()}
+    return {
+        "status": [page.colour("Status", value) for value in shows("Status").values()],
+        "low": {measure for (measure,), value in shows("Quality").items() if value < bounds.get("critical", 0)},
+        "labelled": [value >= 100 for value in shows("Labelled predictions").values()],
+        "servers": [page.colour("Model servers", value) for value in shows("Model servers").values()],
+        "late": [value > 600 for value in shows("Label delay").values()],
+    }
+
+
+def shown_as_healthy(all_of_it):
+    """The fleet page is green."""
+    wait_for(lambda: rows(all_of_it) == dict.fromkeys(MODELS, ("green", "green")), 20, "four green rows")
+
+
+def shown_as_degraded(all_of_it):
+    """The fleet page has red rows, and the pages of their models say why.
+
+    One is just bad, one has lost its server, and of one the labels are late.
+    """
+    wanted = {name: ("green", "green") if name == "steady" else ("red", "red") for name in MODELS}
+    wait_for(lambda: rows(all_of_it) == wanted, 20, "three red rows")
+    bad = {"status": ["red"], "low": {"accuracy", "precision", "recall", "f1"}, "labelled": [True]}
+    causes = {
+        "fraud": {"servers": [], "late": [False]},
+        "churn": {"servers": ["red"], "late": [False]},
+        "spam": {"servers": [], "late": [True]},
+    }
+    for model, cause in causes.items():
+        wait_for(lambda: explained(all_of_it, model) == {**bad, **cause}, 20, f"the page of {model}")  # noqa: B023
+
+
 def test_one_notification_for_each_incident(tmp_path, debian, server):
     """A model degrades, one loses its server too, of one the labels come late, and one goes on well.
 
@@ -89,6 +140,7 @@ def test_one_notification_for_each_incident(tmp_path, debian, server):
     """
     with scene(tmp_path, debian, FACTOR, models=MODELS, more=TARGETS, own=RECEIVERS) as all_of_it:
         all_of_it.rows(400, 0.98, {"fraud": 1, "churn": 1, "steady": 1, "spam": 3600})
+        shown_as_healthy(all_of_it)
         server.kill()
         wait_for(lambda: all_of_it.firing("ModelServerDown", severity="critical"), 20, "the server's end noticed")
         wait_for(lambda: all_of_it.firing("ModelLabelsLate", model="spam"), 30, "late labels noticed")
@@ -102,6 +154,8 @@ def test_one_notification_for_each_incident(tmp_path, debian, server):
         wait_for(lambda: silenced <= all_of_it.suppressed(), 30, "what follows from others suppressed")
         wait_for(lambda: len(all_of_it.mailbox.mails) == 3, 20, "three mails")
         wait_for(lambda: len(all_of_it.webhook.heard("/incidents")) == 3, 20, "three posts")
+
+        shown_as_degraded(all_of_it)
 
         # First the figures, then what excuses them: labels come at once again, and the server lives.
         all_of_it.rows(4000, 1, {"fraud": 1, "churn": 1, "spam": 3600})
