@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from fractions import Fraction
+from functools import partial
 
 import pytest
 
@@ -111,6 +112,10 @@ def explained(all_of_it, model):
     }
 
 
+def says(all_of_it, model, wanted):
+    return explained(all_of_it, model) == wanted
+
+
 def shown_as_healthy(all_of_it):
     """The fleet page is green."""
     wait_for(lambda: rows(all_of_it) == dict.fromkeys(MODELS, ("green", "green")), 20, "four green rows")
@@ -130,7 +135,7 @@ def shown_as_degraded(all_of_it):
         "spam": {"servers": [], "late": [True]},
     }
     for model, cause in causes.items():
-        wait_for(lambda: explained(all_of_it, model) == {**bad, **cause}, 20, f"the page of {model}")  # noqa: B023
+        wait_for(partial(says, all_of_it, model, {**bad, **cause}), 20, f"the page of {model}")
 
 
 def test_one_notification_for_each_incident(tmp_path, debian, server):
