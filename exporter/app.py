@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter import __version__, plugins
+from exporter import __version__
 from exporter.config.masked import masked
 from exporter.config.schema import Config, ModelConfig, Stream, load
-from exporter.contracts import Clock, Cursor, ModelStatus, Snapshot, Source, Status
+from exporter.contracts import Clock, Cursor, ModelStatus, Snapshot, Status
 from exporter.errors import ConfigError, ExporterError, StateDamaged, StateError
 from exporter.pipeline import Pipeline, report, servers
 from exporter.scheduler import Feed, Key, Scheduler, Watcher
-from exporter.sources.mapping import Mapper
+from exporter.sources.building import source
 from exporter.state import State
 from exporter.targets import Targets, dismiss
 from exporter.telemetry import Telemetry
@@ -68,18 +68,6 @@ class Options:
     """The name under which it is watched; None: that of the only target without a probe of its life."""
     announce: Callable[[int], None] = field(default=lambda port: None)  # noqa: ARG005 - its name tells callers
     """Called with the port once there is something to see on it."""
-
-
-def source(
-    stream: Stream, model: ModelConfig, clock: Clock, *, keep_ids: bool = False, in_memory: bool = False
-) -> Source:
-    """The source of *stream*, ready to be polled; *in_memory* tells that no cursor outlives this process."""
-    scoped = model.labels is not None and "model" in model.labels.mapping.fields
-    mapper = Mapper(stream.mapping, model.spec, clock, keep_ids, scope_by_model=scoped)
-    kind = plugins.source(stream.kind)
-    name = f"{model.spec.name}/{stream.mapping.role}"
-    built: Source = kind(stream.source, mapper, name=name, clock=clock, lookback=stream.first(in_memory=in_memory))
-    return built
 
 
 class App:

@@ -38,6 +38,7 @@ exit codes:
      check --read could not read a source
   2  the command line is wrong
   3  the config is missing or wrong; every fault is listed with its line
+  4  check --read could use no row of a source, or no label found its prediction
 
 signals: SIGHUP reads the config again; a faulty one is reported, and the old one runs on. `run` passes SIGHUP,
 SIGQUIT, SIGUSR1 and SIGUSR2 on to its command; SIGTERM and SIGINT stop the command by SIGTERM, then the exporter.

@@ -15,7 +15,8 @@ __all__ = ["run"]
 def run(path: Path, read: int | None, out: TextIO, clock: Clock | None = None) -> int:
     """Write what the config at *path* means to *out*; with *read*, also what becomes of so many rows of each source.
 
-    Returns the exit code: 0, or 1 if a source could not be read.  Raises ConfigError.
+    Returns the exit code: 0; 1 if a source could not be read; 4 if what was read could not be used, or no label found
+    its prediction.  Raises ConfigError.
     """
     config = load(path)
     out.write(summary.text(path, config))

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from exporter.app import source
+from exporter.check.paths import Held
 from exporter.config.schema import ModelConfig, Stream
 from exporter.contracts import Batch, Categorical, Clock, Cursor, Deadline, Poll, Refusals
 from exporter.errors import SourceError
+from exporter.sources.building import source
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Taken:
     skipped: int = 0
     refused: Refusals = field(default_factory=lambda: Refusals(keep=1_000))
     ended: bool = False
+    held: Held = field(default_factory=Held)
     error: str | None = None
 
     @property
@@ -67,7 +69,7 @@ def read(stream: Stream, model: ModelConfig, limit: int, clock: Clock, progress:
     """
     taken = Taken()
     try:
-        for poll in _polls(stream, model, clock):
+        for poll in _polls(stream, model, clock, taken.held):
             if poll.batch is not None:
                 taken.add(poll.batch, limit)
             progress(taken.records)
@@ -82,9 +84,9 @@ def read(stream: Stream, model: ModelConfig, limit: int, clock: Clock, progress:
     return taken
 
 
-def _polls(stream: Stream, model: ModelConfig, clock: Clock) -> Iterator[Poll]:
+def _polls(stream: Stream, model: ModelConfig, clock: Clock, held: Held) -> Iterator[Poll]:
     """Polls until the source has no more for now."""
-    with closing(source(_from_the_beginning(stream), model, clock, keep_ids=True)) as built:
+    with closing(source(_from_the_beginning(stream), model, clock, keep_ids=True, mapping=held.mapper())) as built:
         cursor: Cursor | None = None
         more = True
         while more:

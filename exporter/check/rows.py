@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.check import payloads
+from exporter.check import paths, payloads
 from exporter.check.layout import clean, counted, entry, instant, table
 from exporter.check.reading import Taken
 from exporter.check.summary import place
@@ -20,6 +20,7 @@ _ROWS = 5
 _EXAMPLES = 5
 _CLASSES = 8
 _CELL = 40
+_NAMES = 12
 
 
 def told(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Clock) -> Iterator[str]:
@@ -30,7 +31,8 @@ def told(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Clock)
         if not taken.records:
             return
     yield from entry("read", _counts(taken))
-    yield from _refused(stream, written, taken, clock)
+    yield from _refused(stream, taken, clock)
+    yield from _nowhere(stream, written, taken, clock)
     if not taken.rows:
         return
     times = [(float(batch.time.min()), float(batch.time.max())) for batch in taken.batches]
@@ -73,7 +75,7 @@ def _counts(taken: Taken) -> str:
     return "; ".join(parts)
 
 
-def _refused(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Clock) -> Iterator[str]:
+def _refused(stream: Stream, taken: Taken, clock: Clock) -> Iterator[str]:
     for reason, count in taken.refused.counts.most_common():
         yield from entry("refused", f"{count:,} {reason}")
         examples = [one for one in taken.refused.examples if one.reason == reason][:_EXAMPLES]
@@ -83,8 +85,6 @@ def _refused(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Cl
             yield f"{'':18}and {count - len(examples):,} more"
         if reason == "future_time":
             yield from entry("hint", _ahead(stream, clock))
-        elif reason.startswith("missing_") and count == taken.records - taken.skipped:
-            yield from _nowhere(reason.removeprefix("missing_"), written["fields"])
 
 
 def _ahead(stream: Stream, clock: Clock) -> str:
@@ -95,13 +95,33 @@ def _ahead(stream: Stream, clock: Clock) -> str:
     )
 
 
-def _nowhere(what: str, fields: Mapping[str, Any]) -> Iterator[str]:
-    """A field that no record has is most often a wrong path."""
-    name = {"prediction": "predicted", "label": "actual"}.get(what, what)
-    written = fields.get(name)
-    path = written.get("field") if isinstance(written, Mapping) else written
-    if path is not None:
-        yield from entry("hint", f"no record has {clean(path)!r}, which fields.{name} names")
+def _nowhere(stream: Stream, written: Mapping[str, Any], taken: Taken, clock: Clock) -> Iterator[str]:
+    """All paths at which no record holds anything: most often they are wrong."""
+    if not taken.held.absent or taken.error is not None or not taken.records:
+        return
+    there = paths.known(stream, clock)
+    used = {path: f"fields.{name}" for name, path in _paths(written["fields"])}
+    used |= dict.fromkeys(written.get("where", {}), "where")
+    for path in taken.held.absent:
+        if path in there:  # with nothing but null, as an error that never came
+            continue
+        near = paths.meant(path, there)
+        guess = (
+            f"; did you mean {clean(near)}?"
+            if near
+            else f"; records have {', '.join(there[:_NAMES])}"
+            if there
+            else ""
+        )
+        yield from entry("hint", f"no record has {clean(path)!r}, which {used.get(path, 'the config')} names{guess}")
+
+
+def _paths(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and path of every field that is read from one."""
+    for name, written in fields.items():
+        path = written.get("field") if isinstance(written, Mapping) else written
+        if path is not None:
+            yield name, path
 
 
 # --- a few rows ----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from exporter.contracts import Clock, Refusals
 from exporter.pipeline.ledger import Ledger
 from exporter.state import State
 
+NOTHING_JOINED = 4
 _SHAPES = 4
 _BLINK = 0.1
 _ERASE = "\r\033[K"
@@ -35,9 +36,12 @@ _MEANINGS = {
 
 
 def run(config: Config, limit: int, out: TextIO, clock: Clock) -> int:
-    """Try *config* on up to *limit* rows of each source; returns 1 if one could not be read, else 0."""
+    """Try *config* on up to *limit* rows of each source.
+
+    Returns the exit code: 1 if one could not be read, else NOTHING_JOINED if that is so of a model, else 0.
+    """
     out.write(f"\nReading up to {counted(limit, 'row')} of each source, from its beginning; nothing is kept.\n")
-    failed = False
+    failed = idle = False
     written = yaml.safe_load(masked(config))["models"]
     for (name, shown), model in zip(written.items(), config.models.values(), strict=True):
         taken: dict[str, Taken] = {}
@@ -51,7 +55,8 @@ def run(config: Config, limit: int, out: TextIO, clock: Clock) -> int:
             lines = rows.told(stream, shown[role], taken[role], clock)
             _write(out, [f"{title}", *lines])
         _write(out, [f"{clean(name, 60)}: join", *_joined(model, taken)])
-    return int(failed)
+        idle |= _nothing_joined(taken)
+    return 1 if failed else NOTHING_JOINED if idle else 0
 
 
 def _write(out: TextIO, lines: list[str]) -> None:
@@ -71,6 +76,14 @@ def _progress(out: TextIO, title: str, clock: Clock) -> Callable[[int], None]:
             out.flush()
 
     return tell
+
+
+def _nothing_joined(taken: dict[str, Taken]) -> bool:
+    """Whether there are records, but none that could be used, or none that met: nothing would ever be counted."""
+    if any(side.records and not side.rows for side in taken.values()):
+        return True
+    made, told = taken["predictions"], taken.get("labels")
+    return told is not None and bool(made.rows and told.rows) and not _by_key(made).keys() & _by_key(told).keys()
 
 
 # --- the join ------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Csv:
         return end or (block.find(b"\n") + 1 if len(block) > _LONGEST else 0)
 
     def decode(self, block: bytes, place: Callable[[int], str], header: bytes = b"") -> Records:
-        names, delimiter = _header(header)
+        names, delimiter = columns_of(header)
         self._pattern = _quoted(delimiter)
         rows = _plain_rows(block, delimiter, len(names))
         starts: list[int] = []
@@ -90,7 +90,7 @@ class Csv:
             start += len(masked) + 1
 
 
-def _header(header: bytes) -> tuple[list[str], str]:
+def columns_of(header: bytes) -> tuple[list[str], str]:
     """The names of the columns, and the delimiter between them."""
     line = header.removeprefix(_BOM).decode("utf-8", "replace").rstrip("\r\n")
     delimiter = max(_DELIMITERS, key=line.count)

@@ -1,6 +1,7 @@
 """What `check --read` finds in real files: rows, refusals, the join, and why ids do not meet."""
 
 import contextlib
+import gzip
 import io
 import json
 import re
@@ -118,7 +119,7 @@ def test_bentoml_request_ids_in_hex_and_decimal(run, bentoml):
     fields = "{id: headers.x-bentoml-request-id, actual: body.prediction}"
     code, text = run(BENTOML.format(data=bentoml, id="request_id", labels="client_responses.jsonl", fields=fields))
     join = part(text, "tumour: join")
-    assert code == 0
+    assert code == 4
     assert "labels that found a prediction 0 of 100 ids 0.0 %" in join
     assert "labels 100 hex 16 characters" in join
     assert "hint labels write in hex the number that predictions write in decimal: 100 more labels" in join
@@ -162,7 +163,7 @@ def test_a_wrong_path_in_fields_is_named(run, tmp_path):
     (tmp_path / "predictions.jsonl").write_text(rows())
     (tmp_path / "labels.csv").write_text(labels())
     code, text = run(PAIR.replace("{id: rid, time: ts", "{id: req, time: ts"))
-    assert code == 0
+    assert code == 4
     assert "no record has 'req', which fields.id names" in part(text, "fraud: predictions")
     assert "there are no predictions" in part(text, "fraud: join")
 
@@ -347,3 +348,88 @@ def test_ids_cannot_move_the_cursor(run, tmp_path):
     _, text = run(PAIR)
     assert "\x1b" not in text
     assert "a\\x1b[2Jb" in text
+
+
+# --- wrong paths ---------------------------------------------------------------------------------
+
+NESTED = {"output": {"label": "fraud", "proba": {"fraud": 0.9}}, "at": 1.79e9}
+
+
+def test_all_wrong_paths_are_named_at_once(run, tmp_path):
+    """Each with the path that was probably meant, of those that the records have, also where all rows are refused."""
+    lines = [json.dumps({"meta": {"request_id": f"r-{at}"}, **NESTED}) + "\n" for at in range(10)]
+    (tmp_path / "predictions.jsonl").write_text("".join(lines))
+    (tmp_path / "labels.csv").write_text(labels())
+    wrong = "id: request_id, time: att, predicted: output.lable, score: proba.fraud, version: release"
+    config = PAIR.replace("id: rid, time: ts, predicted: prediction, score: p, version: v", wrong)
+    config = config.replace("      where: {kind: served}\n", "").replace("actual: label", "actual: lable")
+    code, text = run(config)
+    predictions = part(text, "fraud: predictions")
+    for path, name, near in (
+        ("request_id", "fields.id", "meta.request_id"),
+        ("att", "fields.time", "at"),
+        ("output.lable", "fields.predicted", "output.label"),
+        ("proba.fraud", "fields.score", "output.proba.fraud"),
+    ):
+        assert f"no record has {path!r}, which {name} names; did you mean {near}?" in predictions
+    assert (
+        "no record has 'release', which fields.version names; records have meta.request_id, output.label, "
+        "output.proba.fraud, at" in predictions
+    )
+    assert "no record has 'lable', which fields.actual names; did you mean label?" in part(text, "fraud: labels")
+    assert code == 4
+
+
+def test_a_wrong_path_of_a_condition(run, tmp_path):
+    """A `where` that names nothing skips everything, and says so."""
+    (tmp_path / "predictions.jsonl").write_text(rows())
+    (tmp_path / "labels.csv").write_text(labels())
+    code, text = run(PAIR.replace("where: {kind: served}", "where: {knd: served}"))
+    assert "no record has 'knd', which where names; did you mean kind?" in part(text, "fraud: predictions")
+    assert code == 4
+
+
+def test_paths_that_are_right_are_not_doubted(run, tmp_path):
+    """Neither those that all records have, nor one that holds nothing so far, as an error that never came."""
+    (tmp_path / "predictions.jsonl").write_text(rows(err=None))
+    (tmp_path / "labels.csv").write_text(labels())
+    code, text = run(PAIR.replace("{id: rid,", "{id: rid, error: err,", 1))
+    assert "no record has" not in text
+    assert code == 0
+
+
+def test_keys_that_are_data_are_not_shown(run, tmp_path):
+    """Where records have ids for keys, none of them is told."""
+    (tmp_path / "predictions.jsonl").write_text('{"c-4711-secret": {"x": 1}, "rid": "1"}\n')
+    (tmp_path / "labels.csv").write_text(labels())
+    _, text = run(PAIR)
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize("name", ["p.parquet", "p.csv.gz"])
+def test_paths_of_other_formats(run, tmp_path, name):
+    """Columns of tables, and of what is compressed, are known as well."""
+    if name == "p.parquet":
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.table({"id": ["1"], "output": [{"label": "fraud"}]}), tmp_path / name)
+        wrong, right = "output.lable", "output.label"
+    else:
+        (tmp_path / name).write_bytes(gzip.compress(b"id;label\n1;fraud\n"))
+        wrong, right = "lable", "label"
+    code, text = run(
+        f"models: {{m: {{positive: fraud, predictions: {{files: {{path: {name}}}, "
+        f"fields: {{id: id, predicted: {wrong}, actual: {right}}}}}}}}}"
+    )
+    assert f"no record has '{wrong}', which fields.predicted names; did you mean {right}?" in words(text)
+    assert code == 4
+
+
+def test_nothing_that_joins_is_an_exit_code_of_its_own(run, tmp_path):
+    """A script that checks a config sees that no label would ever be counted."""
+    (tmp_path / "predictions.jsonl").write_text(rows())
+    (tmp_path / "labels.csv").write_text(labels().replace("r-", "x-"))
+    assert run(PAIR)[0] == 4
+    (tmp_path / "labels.csv").write_text(labels())
+    assert run(PAIR)[0] == 0
+    (tmp_path / "labels.csv").write_text(labels(0))
+    assert run(PAIR)[0] == 0
