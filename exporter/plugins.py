@@ -38,6 +38,8 @@ FAMILIES = {
     "traffic": "exporter.families.traffic:TrafficFamily",
     "latency": "exporter.families.latency:Latency",
     "quality": "exporter.families.quality:Quality",
+    "losses": "exporter.families.losses:Losses",
+    "scores": "exporter.families.scores:Scores",
     "topk": "exporter.families.topk:TopK",
     "regression": "exporter.families.regression:Regression",
     "delay": "exporter.families.delay:LabelDelay",

@@ -6,8 +6,8 @@ computed again, so that a window of a day costs what a window of a minute does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,46 @@ from exporter.contracts import PLAIN, Cells, Floats, Layout, Scored
 RESOLUTION = 360
 """Buckets of a time window: one of an hour moves in steps of 10 s."""
 
-_DENSE = 1 << 20
+_DENSE, _SPARSE = 1 << 20, 1 << 16
+"""How many sums a table of many rows may have, and one of few."""
+Part: TypeAlias = tuple[NDArray[np.int64], Floats | None]
+"""Columns of some rows and what each adds to its column, 1 where None; shapes (m,)."""
 _Scalar = TypeVar("_Scalar", bound=np.generic)
+
+
+class Columns:
+    """The cells that were ever used, in the order of their first use: few, however many there could be."""
+
+    def __init__(self) -> None:
+        self.cells = np.empty(0, np.int64)
+        self._of = np.full(0, -1)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def of(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The columns of *cell*s; a cell that was never used gets one."""
+        if not len(cell):
+            return cell
+        most = int(cell.max())
+        if most >= len(self._of):
+            grown = np.full(2 * most + 1, -1)
+            grown[: len(self._of)] = self._of
+            self._of = grown
+        column: NDArray[np.int64] = self._of[cell]
+        if column.min() < 0:
+            new = np.flatnonzero(np.bincount(cell[column < 0]))
+            self._of[new] = np.arange(len(self.cells), len(self.cells) + len(new))
+            self.cells = np.concatenate([self.cells, new])
+            column = self._of[cell]
+        return column
+
+    def sums(self, parts: Sequence[Part]) -> Floats:
+        """What *parts* add up to in every column; shape (columns,)."""
+        sums = np.zeros(len(self))
+        for column, weight in parts:
+            sums += np.bincount(column, weight, len(self))
+        return sums
 
 
 class Totals:
@@ -30,19 +68,16 @@ class Totals:
         self.retracted = np.zeros((1, size))
         self.dirty: set[int] = set()
 
-    def add(self, cell: NDArray[np.int64], weight: Floats, sign: NDArray[np.int8] | None = None) -> None:
-        """Add *weight* (shape (m,), not negative) to every cell, on the side that its *sign* says."""
+    def add(self, cell: NDArray[np.int64], added: Floats, retracted: Floats | None = None) -> None:
+        """Add sums, none of them negative, to *cell*s of which none stands twice; shapes (m,)."""
         if not len(cell):
             return
         groups = int(cell.max()) // self.size + 1
         self.added, self.retracted = _grown(self.added, groups), _grown(self.retracted, groups)
-        sides: list[tuple[Floats, slice | NDArray[np.bool_]]] = [(self.added, slice(None))]
-        if sign is not None and (sign < 0).any():
-            sides = [(self.added, sign > 0), (self.retracted, sign < 0)]
-        for side, rows in sides:
-            sums = np.bincount(cell[rows], weight[rows], minlength=side.size).reshape(side.shape)
-            np.add(side, sums, out=side)
-            self.dirty.update(np.flatnonzero(sums.any(axis=1)).tolist())
+        for side, sums in ((self.added, added), (self.retracted, retracted)):
+            if sums is not None and sums.any():
+                side.reshape(-1)[cell] += sums
+                self.dirty.update(np.flatnonzero(np.bincount(cell[sums != 0] // self.size)).tolist())
 
     def of(self, group: int) -> tuple[Floats, Floats]:
         """Added and retracted sums of *group*, shape (size,) each."""
@@ -76,21 +111,23 @@ class TimeWindow:
     is an array over the cells that were ever used, in the order of their first use: few, however many there could be.
     """
 
-    def __init__(self, seconds: float, size: int) -> None:
+    def __init__(self, seconds: float, size: int, columns: Columns | None = None, steps: int = 1) -> None:
         self.size = size
+        self.steps = steps
+        """How many buckets of the next finer window that fits make one of this."""
         self.width = seconds / RESOLUTION
+        self.base = seconds / steps / RESOLUTION
         self.whole = True
         """Whether all weights are whole numbers, so that nothing is lost when they are taken off again."""
         self.newest: int | None = None
         self.total = np.zeros((1, size))
         self.buckets: dict[int, Floats] = {}
         self.dirty: set[int] = set()
-        self._cells = np.empty(0, np.int64)
-        self._columns = np.full(size, -1)
+        self.columns = Columns() if columns is None else columns
 
     def advance(self, now: float) -> float:
         """Move the end of the window to event time *now*, never back; returns the sum of all that fell out."""
-        bucket = int(np.floor(now / self.width))
+        bucket = int(np.floor(now / self.base)) // self.steps
         if self.newest is not None and bucket <= self.newest:
             return 0.0
         self.newest = bucket
@@ -98,7 +135,7 @@ class TimeWindow:
         flat = self.total.reshape(-1)
         for old in [at for at in self.buckets if at <= self.newest - RESOLUTION]:
             sums = self.buckets.pop(old)
-            flat[self._cells[: len(sums)]] -= sums
+            flat[self.columns.cells[: len(sums)]] -= sums
             fallen += float(sums.sum())
             self.dirty.add(old)
         if fallen and not self.whole:
@@ -107,61 +144,57 @@ class TimeWindow:
 
     def _sum_anew(self) -> None:
         """Add all buckets up: after a large weight has come and gone, the difference would hold its rounding only."""
-        sums = np.zeros(len(self._cells))
+        cells = self.columns.cells
+        self.total = _grown(self.total, int(cells.max(initial=0)) // self.size + 1)
+        sums = np.zeros(len(cells))
         for bucket in self.buckets.values():
             sums[: len(bucket)] += bucket
-        self.total.reshape(-1)[self._cells] = sums
+        self.total.reshape(-1)[cells] = sums
 
     def add(self, cell: NDArray[np.int64], weight: Floats, time: Floats) -> None:
         """Add signed *weight* to cells at event *time*; what is older than the window is left out.  Shapes (m,)."""
-        bucket = np.floor(time / self.width).astype(np.int64)
-        if self.newest is not None:
-            inside = bucket > self.newest - RESOLUTION
-            if not inside.all():
-                cell, weight, bucket = cell[inside], weight[inside], bucket[inside]
-        if not len(cell):
-            return
-        column = self._column(cell)
-        first, last = int(bucket.min()), int(bucket.max())
-        if (last - first + 1) * len(self._cells) <= _DENSE:
-            self._add_span(first, last - first + 1, bucket - first, column, weight)
-            return
-        for at in sorted(set(bucket.tolist())):
-            here = np.flatnonzero(bucket == at)
-            self._add_span(at, 1, np.zeros(len(here), np.int64), column[here], weight[here])
+        column = self.columns.of(cell)
+        self.add_rows(np.floor(time / self.base).astype(np.int64) // self.steps, [(column, weight)])
 
-    def _add_span(
-        self, first: int, span: int, row: NDArray[np.int64], column: NDArray[np.int64], weight: Floats
-    ) -> None:
-        """Add *weight*s to *column*s of the buckets *first* + *row*, of which there are *span*."""
-        cells = len(self._cells)
-        sums = np.bincount(row * cells + column, weight, minlength=span * cells).reshape(span, cells)
-        self.total.reshape(-1)[self._cells] += sums.sum(axis=0)
+    def add_rows(self, bucket: NDArray[np.int64], parts: Sequence[Part]) -> None:
+        """Add rows that belong into *bucket*s; shape (m,)."""
+        if self.newest is not None:
+            inside = np.flatnonzero(bucket > self.newest - RESOLUTION)
+            if len(inside) < len(bucket):
+                bucket, parts = bucket[inside], chosen(parts, inside)
+        if not len(bucket):
+            return
+        columns = len(self.columns)
+        whole = tabulated(bucket, parts, columns)
+        if whole is not None:
+            self.take(*whole)
+            return
+        order = np.argsort(bucket, kind="stable")
+        bucket = bucket[order]
+        start = 0
+        while start < len(order):
+            stop = int(np.searchsorted(bucket, bucket[start] + max(1, _SPARSE // columns)))
+            piece = chosen(parts, order[start:stop])
+            self.take(int(bucket[start]), _table(bucket[start:stop] - bucket[start], piece, columns))
+            start = stop
+
+    def take(self, first: int, sums: Floats) -> None:
+        """Add *sums*, shape (span, columns), to the bucket *first* and those behind it."""
+        if self.newest is not None:
+            gone = max(0, self.newest - RESOLUTION + 1 - first)
+            first, sums = first + gone, sums[gone:]
+        cells = self.columns.cells[: sums.shape[1]]
+        self.total = _grown(self.total, int(cells.max(initial=0)) // self.size + 1)
+        self.total.reshape(-1)[cells] += sums.sum(axis=0)
         for at in np.flatnonzero(sums.any(axis=1)).tolist():
             kept = self.buckets.get(first + at)
-            if kept is None or len(kept) < cells:
+            if kept is not None and len(kept) == len(cells):
+                kept += sums[at]
+            else:
                 grown = sums[at].copy()
                 grown[: 0 if kept is None else len(kept)] += 0.0 if kept is None else kept
                 self.buckets[first + at] = grown
-            else:
-                kept += sums[at]
             self.dirty.add(first + at)
-
-    def _column(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The columns of *cell*s; a cell that was never used gets one."""
-        most = int(cell.max())
-        if most >= len(self._columns):
-            self.total = _grown(self.total, most // self.size + 1)
-            grown = np.full(self.total.size, -1)
-            grown[: len(self._columns)] = self._columns
-            self._columns = grown
-        column = self._columns[cell]
-        if (column < 0).any():
-            new = np.array(sorted(set(cell[column < 0].tolist())))
-            self._columns[new] = np.arange(len(self._cells), len(self._cells) + len(new))
-            self._cells = np.concatenate([self._cells, new])
-            column = self._columns[cell]
-        return column
 
     def of(self, group: int) -> Floats:
         """Sums of *group* inside the window, shape (size,)."""
@@ -172,7 +205,7 @@ class TimeWindow:
         for bucket in sorted(self.dirty):
             sums = self.buckets.get(bucket, np.empty(0))
             used = slice(len(sums)) if sums.all() else np.flatnonzero(sums)
-            cells = self._cells[used]
+            cells = self.columns.cells[: len(sums)][used]
             yield str(bucket), _packed(cells, sums[used]) if len(cells) else None
         self.dirty.clear()
 
@@ -246,10 +279,33 @@ class CountWindow:
         return _scored(list(self.groups.values()), self.row)
 
 
-def increments(cells: Cells, group: NDArray[np.int32], size: int) -> tuple[NDArray[np.int64], Floats]:
-    """The global cells and weights of a family's *cells*, for rows that belong to *group*; shapes (m,)."""
-    cell = of_rows(group, cells).astype(np.int64) * size + cells.local
-    return cell, np.ones(len(cell)) if cells.weight is None else cells.weight
+def chosen(parts: Sequence[Part], at: NDArray[np.intp]) -> list[Part]:
+    """The rows *at* of *parts*."""
+    return [(column[at], None if weight is None else weight[at]) for column, weight in parts]
+
+
+def tabulated(bucket: NDArray[np.int64], parts: Sequence[Part], columns: int) -> tuple[int, Floats] | None:
+    """The first of the *bucket*s, and sums by bucket and column; None if nearly all of those would be 0."""
+    first, last = int(bucket.min()), int(bucket.max())
+    if (last - first + 1) * columns > min(_DENSE, _SPARSE + 16 * len(bucket)):
+        return None
+    return first, _table(bucket - first, parts, columns)
+
+
+def _table(row: NDArray[np.int64], parts: Sequence[Part], columns: int) -> Floats:
+    """Sums by row and column, of as many rows as there must be."""
+    start = row * columns
+    sums = np.zeros((int(row.max()) + 1) * columns)
+    for column, weight in parts:
+        sums += np.bincount(start + column, weight, len(sums))
+    return sums.reshape(-1, columns)
+
+
+def coarser(first: int, sums: Floats, steps: int) -> tuple[int, Floats]:
+    """The same sums in buckets of which each holds *steps* of these."""
+    bucket = np.arange(first, first + len(sums)) // steps
+    starts = np.flatnonzero(np.diff(bucket, prepend=bucket[0] - 1))
+    return int(bucket[0]), np.add.reduceat(sums, starts, axis=0)
 
 
 def of_rows(column: NDArray[_Scalar], cells: Cells) -> NDArray[_Scalar]:

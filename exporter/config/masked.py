@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from exporter.config.edges import has_scores
 from exporter.config.faults import join_key
 from exporter.config.nodes import plain_scalar
 from exporter.config.resolved import Config, ModelConfig, Stream, TargetConfig
@@ -58,6 +59,7 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             **_of_task(spec),
             "latency_buckets": list(spec.latency_buckets) or None,
             "delay_buckets": [duration_text(bound) for bound in spec.delay_buckets] or None,
+            "score_edges": list(spec.score_edges) if has_scores(spec, model.predictions.mapping) else None,
             "predictions": _stream(model.predictions),
             "labels": _stream(model.labels) if model.labels else None,
             "horizon": duration_text(model.horizon),

@@ -23,6 +23,7 @@ from exporter.config.written import (
     RankingEntry,
     RegressionEntry,
     Root,
+    ScoreReference,
     SegmentEntry,
     StreamEntry,
     TargetEntry,
@@ -85,6 +86,7 @@ def markdown() -> str:
     parts = ["# Configuration", _INTRODUCTION]
     parts += _section("The file", Root)
     parts += _section("A model: `models.NAME`", ModelEntry)
+    parts += _section("A reference of scores: `score_edges`", ScoreReference)
     parts += _section("A stream: `predictions` and `labels`", StreamEntry)
     for role in get_args(Role):
         rows = [[f"`{name}`", text] for name, text in NAMES[role].items()]

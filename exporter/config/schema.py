@@ -12,6 +12,7 @@ from msgspec import structs
 
 from exporter.config import tasks
 from exporter.config.decode import Decoder, hidden_paths
+from exporter.config.edges import has_scores, score_edges
 from exporter.config.faults import Faults, join_key, nearest
 from exporter.config.nodes import BROKEN, Node, read
 from exporter.config.resolved import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
@@ -51,7 +52,7 @@ def parse(text: str, name: str, directory: Path = Path(), environment: Mapping[s
     decoder = Decoder(faults)
     decoder.hooks = {
         StreamEntry: lambda node, key: stream(decoder, node, key),
-        ModelEntry: lambda node, key: _model(decoder, node, key),
+        ModelEntry: lambda node, key: _model(decoder, node, key, directory),
         FieldEntry: lambda node, key: field(decoder, node, key),
         TargetEntry: lambda node, key: target(decoder, node, key, root.at("models") if root.has("models") else None),
     }
@@ -91,7 +92,7 @@ def _check_not_empty(faults: Faults, root: Node) -> None:
         faults.missing(root.mark, "models", "the models by name; or write targets: to watch model servers only")
 
 
-def _model(decoder: Decoder, node: Node, key: str) -> Any:
+def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
     """The ModelConfig at *key*, or BROKEN with all its faults listed."""
     faults = decoder.faults
     before = len(faults)
@@ -106,12 +107,16 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
     _check_streams(faults, node, spec, key)
     if len(faults) > before:
         return BROKEN
+    edges = _score_edges(faults, node, entry, spec, directory)
+    if len(faults) > before:
+        return BROKEN
     thresholds = as_bounds(entry["thresholds"])
     latency = "latency" in entry["predictions"].mapping.fields
     spec = structs.replace(
         spec,
         latency_buckets=with_bounds(spec.latency_buckets, thresholds, "latency_p95", "latency_p99") if latency else (),
         delay_buckets=with_bounds(spec.delay_buckets, thresholds, "label_delay"),
+        score_edges=edges,
     )
     return ModelConfig(
         spec=tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"]),
@@ -129,6 +134,15 @@ def _model(decoder: Decoder, node: Node, key: str) -> Any:
         early_labels=entry["early_labels"],
         remembered=entry["remembered"],
     )
+
+
+def _score_edges(
+    faults: Faults, node: Node, entry: Mapping[str, Any], spec: ModelSpec, directory: Path
+) -> tuple[float, ...]:
+    if not has_scores(spec, entry["predictions"].mapping):
+        return ()
+    key = f"models.{spec.name}.score_edges"
+    return score_edges(faults, node.at("score_edges"), key, entry["score_edges"], of=spec, directory=directory)
 
 
 def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: str) -> ModelSpec:

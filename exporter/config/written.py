@@ -16,6 +16,7 @@ Measure = Literal["accuracy", "precision", "recall", "f1"]
 Positive = Annotated[float, Meta(gt=0)]
 PositiveDuration = Annotated[Duration, Meta(extra={"gt": 0.0})]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
+Inside = Annotated[float, Meta(gt=0, lt=1)]
 Names = Annotated[list[Scalar], Meta(min_length=1, max_length=10_000)]
 
 
@@ -137,6 +138,18 @@ class StreamEntry(Struct, frozen=True, kw_only=True):
     ] = Duration(300)
 
 
+class ScoreReference(Struct, frozen=True, kw_only=True):
+    """Scores with their labels, of which edges are made: every bin holds as much of either class as any other."""
+
+    file: Annotated[
+        str, Meta(description="CSV with a header, or JSON Lines (`*.jsonl`); relative to the config. All replicas "
+                  "need the same.")
+    ]  # fmt: skip
+    score: Annotated[str, Meta(description="Column, or dotted path, of the score.")] = "score"
+    actual: Annotated[str, Meta(description="Column, or dotted path, of the true class.")] = "actual"
+    bins: Annotated[int, Meta(ge=2, le=1_000, description="How many bins, at most.")] = 50
+
+
 class ModelEntry(Struct, frozen=True, kw_only=True):
     """One model: what it predicts, where its predictions and labels are, and what counts as good."""
 
@@ -193,6 +206,14 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         list[PositiveDuration],
         Meta(min_length=1, description="Upper bounds of the histogram of how late labels come."),
     ] = field(default_factory=_delay_buckets)
+    score_edges: Annotated[
+        list[Inside] | ScoreReference | None,
+        Meta(
+            description="Ascending edges between the bins of scores of which ROC, precision-recall and calibration "
+            "curves are made, or a reference file to take them from; `[]`: no metrics of scores. 49 edges whose "
+            "log-odds lie between -12 and 12."
+        ),
+    ] = None
     predictions: Annotated[StreamEntry, Meta(description="Where the predictions are logged.")]
     labels: Annotated[
         StreamEntry | None,

@@ -43,6 +43,7 @@ from exporter.contracts.specs import (
     Task,
     WhereSpec,
     WindowSpec,
+    fixed_width,
 )
 from exporter.contracts.status import (
     ModelStatus,
@@ -105,4 +106,5 @@ __all__ = [
     "WhereSpec",
     "WindowSpec",
     "WindowStatus",
+    "fixed_width",
 ]

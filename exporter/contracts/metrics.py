@@ -36,12 +36,14 @@ class Series:
 class Cells:
     """Additive increments: `weight[i]` (1 where None) onto cell `local[i]` of its row's group; shape (m,).
 
-    `row[i]` is the row that an increment came from; None where every row gave just one, in order.
+    `row[i]` is the row that an increment came from; None where every row gave just one, in order.  `more` are further
+    sums of the same increments, as an offset and weights of shape (m,): `more[j][1][i]` onto cell `local[i]` + offset.
     """
 
     row: NDArray[np.intp] | None
     local: NDArray[np.int64]
     weight: Floats | None = None
+    more: tuple[tuple[int, Floats], ...] = ()
 
 
 @runtime_checkable

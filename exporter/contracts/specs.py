@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias, get_args
 
 import msgspec
@@ -25,6 +26,12 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     unit: Literal["s", "ms", "us", "ns"] | None = None
     map: dict[str, str | int | float | bool] | None = None
     threshold: float | None = None
+
+
+def fixed_width(numbers: Sequence[float]) -> list[str]:
+    """*numbers* from 0 to 1 with so many decimals, 6 to 17, that each can be read back: texts that sort as they do."""
+    decimals = next((n for n in range(6, 17) if all(float(f"{number:.{n}f}") == number for number in numbers)), 17)
+    return [f"{number:.{decimals}f}" for number in numbers]
 
 
 class MappingSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +114,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `classes` are canonical class names (of a multilabel model: label names) in code order: declared ones first, else
     learned up to `max_classes`.  `probabilities` is how many of them each prediction is remembered with, 0 if none.
+    `score_edges` cut the scores into bins; there are none where predictions carry no score.
     """
 
     name: str
@@ -123,6 +131,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[SegmentSpec, ...] = ()
     regression: RegressionSpec = RegressionSpec()
     ranking: RankingSpec = RankingSpec()
+    score_edges: tuple[float, ...] = ()
 
     @property
     def capacity(self) -> int:

@@ -16,7 +16,7 @@ from exporter.contracts import PLAIN, UNKNOWN, Batch, Family, MetricSpec, Refusa
 from exporter.errors import StateDamaged
 from exporter.join import Join, Joined, early_layout
 from exporter.pipeline.coding import Codebook, Rows, sides
-from exporter.pipeline.tally import Tally
+from exporter.pipeline.tally import Stretches, Tally
 from exporter.state import UNDECODABLE, State
 from exporter.state.table import LARGEST
 from exporter.windows import CountWindow, TimeWindow
@@ -126,11 +126,12 @@ class Ledger:
 
     def _count(self, traffic: Traffic, joined: Joined) -> None:
         scored = joined.scored
+        stretches = Stretches(scored.label_time)
         for tally in list(self.tallies):
             rows = traffic if tally.family.feed == "traffic" else scored
             try:
                 if len(rows):
-                    tally.add(rows)
+                    tally.add(rows, stretches)
             except Exception:
                 # A family may come from elsewhere; its fault ends its own series and no others.
                 log.exception("a metric family failed and is left out", extra={"family": _kind(tally.family)})

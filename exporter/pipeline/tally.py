@@ -7,14 +7,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exporter.contracts import Family, Floats, Scored, Series, Traffic, WindowSpec
-from exporter.windows import CountWindow, TimeWindow, Totals, increments, of_rows
+from exporter.contracts import Cells, Codes, Family, Floats, Scored, Series, Traffic, WindowSpec
+from exporter.windows import Columns, CountWindow, Part, TimeWindow, Totals, chosen, coarser, of_rows, tabulated
 
 Names = Mapping[str, Sequence[str]]
 
 _LOSS = 1e6
 """What leaves a sum may be so many times what stays, before that is added up anew."""
+
+
+class Stretches:
+    """The buckets, by width, that rows fall into by their event *time*; each is found once for all families."""
+
+    def __init__(self, time: Floats) -> None:
+        self._time = time
+        self._of: dict[float, NDArray[np.int64]] = {}
+
+    def of(self, width: float) -> NDArray[np.int64]:
+        if width not in self._of:
+            self._of[width] = np.floor(self._time / width).astype(np.int64)
+        return self._of[width]
 
 
 class Tally:
@@ -27,53 +41,78 @@ class Tally:
         self.counted: dict[str, Totals] = {}
         self._left: Counter[str] = Counter()
         """Rows that have left a window by count since its sums were last made anew."""
+        self._columns = Columns()
+        finest = min((window.seconds for window in windows if window.seconds is not None), default=1.0)
         for window in windows if family.windowed else ():
             if window.seconds is not None:
-                self.timed[window.name] = TimeWindow(window.seconds, family.size)
+                steps = round(window.seconds / finest)
+                steps = steps if steps * finest == window.seconds else 1
+                self.timed[window.name] = TimeWindow(window.seconds, family.size, self._columns, steps)
             else:
                 self.counted[window.name] = Totals(family.size)
 
-    def add(self, rows: Traffic | Scored) -> None:
-        """Count *rows* into the totals and the windows by time."""
+    def add(self, rows: Traffic | Scored, stretches: Stretches | None = None) -> None:
+        """Count *rows* into the totals and the windows by time; *stretches* may be shared by all families."""
         cells = self.family.cells(rows)
-        cell, weight = increments(cells, rows.group, self.family.size)
+        parts = self._parts(cells, rows.group)
         if isinstance(rows, Traffic):
-            self.totals.add(cell, weight)
+            self.totals.add(self._columns.cells, self._columns.sums(parts))
             return
-        if cells.weight is not None:
+        if cells.weight is not None or cells.more:
             for window in self.timed.values():
                 window.whole = False
         sign = of_rows(rows.sign, cells)
-        self.totals.add(cell, weight, sign)
-        for window in self.timed.values():
-            window.add(cell, weight * sign, of_rows(rows.label_time, cells))
+        back = np.flatnonzero(sign < 0)
+        if len(back):
+            sides = [self._columns.sums(chosen(parts, at)) for at in (np.flatnonzero(sign > 0), back)]
+            self.totals.add(self._columns.cells, *sides)
+            parts = [(column, sign.astype(float) if weight is None else weight * sign) for column, weight in parts]
+        else:
+            self.totals.add(self._columns.cells, self._columns.sums(parts))
+        if len(sign):
+            self._add_to_windows(parts, cells, stretches or Stretches(rows.label_time))
+
+    def _parts(self, cells: Cells, group: Codes) -> list[Part]:
+        cell = of_rows(group, cells).astype(np.int64) * self.family.size + cells.local
+        further = [(self._columns.of(cell + offset), weight) for offset, weight in cells.more]
+        return [(self._columns.of(cell), cells.weight), *further]
+
+    def _add_to_windows(self, parts: list[Part], cells: Cells, stretches: Stretches) -> None:
+        """Rows are tabulated for one window, and the tables of those that are a multiple as long made of that one."""
+        tables: list[tuple[float, int, tuple[int, Floats]]] = []
+        for window in sorted(self.timed.values(), key=lambda window: window.steps):
+            base, steps = window.base, window.steps
+            known = next((one for one in tables if one[0] == base and steps % one[1] == 0), None)
+            if known is None:
+                bucket = of_rows(stretches.of(base), cells) // steps
+                table = tabulated(bucket, parts, len(self._columns))
+                if table is None:
+                    window.add_rows(bucket, parts)
+                    continue
+                tables.append((base, steps, table))
+            else:
+                table = coarser(*known[2], steps // known[1])
+            window.take(*table)
 
     def slide(self, name: str, window: CountWindow, entered: Scored, left: Scored) -> None:
         """Count rows in that entered, and out that left, the *window* by count called *name*."""
         if name not in self.counted:
             return
-        sums = self.counted[name]
-        self._count(sums, entered, 1)
-        gone, whole = self._count(sums, left, -1)
-        if whole or not len(left):
+        sums, columns = self.counted[name], self._columns
+        parts = [self._parts(self.family.cells(rows), rows.group) for rows in (entered, left)]
+        came, gone = map(columns.sums, parts)
+        sums.add(columns.cells, came, gone)
+        if not len(left) or all(weight is None for _, weight in parts[1]):
             return
         # Sums of other than whole numbers lose what is small beside what was taken off: they are made anew in time.
         self._left[name] += len(left)
-        rest = (sums.added - sums.retracted).reshape(-1)[: len(gone)]
+        rest = (sums.added - sums.retracted).reshape(-1)[columns.cells]
         if self._left[name] > window.rows // 4 or (gone > _LOSS * rest).any():
             self._left[name] = 0
             self.counted[name] = Totals(self.family.size)
-            self._count(self.counted[name], window.all(), 1)
-
-    def _count(self, sums: Totals, rows: Scored, sign: int) -> tuple[Floats, bool]:
-        """Add *rows* to *sums*; returns what each cell got, and whether those were whole numbers."""
-        cells = self.family.cells(rows)
-        cell, weight = increments(cells, rows.group, self.family.size)
-        sums.add(cell, weight, np.full(len(cell), sign, np.int8))
-        if cells.weight is None:
-            return np.empty(0), True
-        sums_of_rows: Floats = np.bincount(cell, weight).astype(np.float64, copy=False)
-        return sums_of_rows, False
+            inside = window.all()
+            parts = [self._parts(self.family.cells(inside), inside.group)]
+            self.counted[name].add(columns.cells, columns.sums(parts[0]))
 
     def advance(self, now: float) -> None:
         for window in self.timed.values():
@@ -116,8 +155,9 @@ class Tally:
         for group, blob in self.totals.changes():
             yield f"total/{group}", blob
         for name, window in self.timed.items():
+            quoted = quote(name, safe="")
             for bucket, part in window.changes():
-                yield f"{quote(name, safe='')}/{bucket}", part
+                yield f"{quoted}/{bucket}", part
 
     def load(self, name: str, blob: bytes) -> bool:
         """Take back what `changes` gave; returns false for a window that is no longer configured."""

@@ -37,7 +37,7 @@ SPECS = {
         regression=RegressionSpec(residual_buckets=(-10.0, 0.0, 10.0), quantiles=(0.1, 0.9), center=5.0),
     ),
 }
-BUCKETS = {"latency_buckets": (0.01, 0.1, 1.0), "delay_buckets": (1.0, 60.0)}
+BUCKETS = {"latency_buckets": (0.01, 0.1, 1.0), "delay_buckets": (1.0, 60.0), "score_edges": (0.1, 0.5, 0.9)}
 
 
 def _id(kind):
@@ -152,8 +152,10 @@ def part(rows, where):
 def sums(family, rows, where=slice(None)):
     """Cell sums of all *rows*, whatever their group and sign."""
     cells = family.cells(part(rows, where))
-    weight = np.ones(len(cells.local)) if cells.weight is None else cells.weight
-    return np.bincount(cells.local, weight, minlength=family.size)
+    return sum(
+        np.bincount(cells.local + offset, weight, minlength=family.size).astype(float)
+        for offset, weight in ((0, cells.weight), *cells.more)
+    )
 
 
 # --- specs ---------------------------------------------------------------------------------------
@@ -269,11 +271,12 @@ def test_cells_are_within_the_size(family, spec, rng):
     assert cells.local.dtype == np.int64
     row = np.arange(len(rows)) if cells.row is None else cells.row
     assert row.shape == cells.local.shape
-    assert ((cells.local >= 0) & (cells.local < family.size)).all()
+    for offset in (0, *(offset for offset, _ in cells.more)):
+        assert ((cells.local + offset >= 0) & (cells.local + offset < family.size)).all()
     assert ((row >= 0) & (row < len(rows))).all()
-    if cells.weight is not None:
-        assert cells.weight.shape == cells.local.shape
-        assert (np.isfinite(cells.weight) & (cells.weight >= 0)).all()
+    for weight in (cells.weight, *(further for _, further in cells.more)):
+        assert weight is None or weight.shape == cells.local.shape
+        assert weight is None or (np.isfinite(weight) & (weight >= 0)).all()
 
 
 def test_no_rows_give_no_cells(family, spec, rng):

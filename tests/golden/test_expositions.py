@@ -28,6 +28,7 @@ def _binary():
         latency_buckets=(0.01, 0.1),
         delay_buckets=(60.0, 3600.0),
         thresholds={"accuracy": {"warning": 0.92, "critical": 0.85}},
+        score_edges=(0.25, 0.5),
     )
     pipeline = Pipeline(config(fraud), State(None))
     pipeline.absorb(

@@ -53,6 +53,11 @@ def test_a_time_window_sums_the_rows_of_its_buckets(steps, seconds):
         assert got.tolist() == expected.tolist()
 
 
+def _signs(rows):
+    weight = np.array([row[1] for row in rows], float)
+    return weight > 0, weight < 0
+
+
 @given(STEPS)
 def test_totals_add_up_however_they_are_cut(steps):
     """Sums per cell are those of all rows at once, saved and loaded or not."""
@@ -60,7 +65,8 @@ def test_totals_add_up_however_they_are_cut(steps):
     for came, _, restart in steps:
         everything += came
         cell, weight = np.array([row[0] for row in came], int), np.array([abs(row[1]) for row in came], float)
-        totals.add(cell, weight, np.array([np.sign(row[1]) for row in came], np.int8))
+        sides = [np.bincount(cell, np.where(sign, weight, 0.0), SIZE * GROUPS) for sign in _signs(came)]
+        totals.add(np.arange(SIZE * GROUPS), *sides)
         saved.update(totals.changes())
         if restart:
             totals = Totals(SIZE)

@@ -48,20 +48,22 @@ def full(monkeypatch, tmp_path):
     write(
         tmp_path,
         "m-predictions.jsonl",
-        {"id": 1, "t": START, "p": "a", "v": "1", "ms": 5, "e": None},
+        {"id": 1, "t": START, "p": "a", "v": "1", "s": 0.7, "ms": 5, "e": None},
+        {"id": 4, "t": START, "p": "a", "v": "1", "s": 0.6, "ms": 5, "e": None},
         {"id": 2, "t": START, "p": None, "v": "1", "ms": 5, "e": "timeout"},
         {"id": 3, "t": "no time", "p": "a", "v": "1"},
     )
     label(tmp_path, 1)
+    label(tmp_path, 4, actual="b")
     text = config(tmp_path, more=CONFIG_GAUGES)
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
     script_probe(monkeypatch, all_readings)
-    text = text.replace("version: v}", "version: v, error: e, latency: {field: ms, unit: ms}}")
+    text = text.replace("version: v}", "version: v, error: e, score: s, latency: {field: ms, unit: ms}}")
     models = "".join(other_task(tmp_path, task, *words) for task, words in OTHERS.items())
     text = text.replace("targets:", f"{models}targets:")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()
-        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 1 + 2 * len(OTHERS))
+        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 2 + 2 * len(OTHERS))
         return exporter.get("/metrics")[1]
 
 

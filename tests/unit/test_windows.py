@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exporter.contracts import Cells, Scored
-from exporter.windows import RESOLUTION, CountWindow, TimeWindow, Totals, increments
+from exporter.contracts import Scored
+from exporter.windows import RESOLUTION, Columns, CountWindow, TimeWindow, Totals, coarser, tabulated
 
 
 def scored(*rows):
@@ -28,7 +28,7 @@ def scored(*rows):
 def test_totals_keep_both_sides_apart():
     """What is taken back does not lower what was added: counters only grow."""
     totals = Totals(2)
-    totals.add(np.array([0, 3, 3]), np.ones(3), np.array([1, 1, -1], np.int8))
+    totals.add(np.array([0, 3]), np.array([1.0, 1.0]), np.array([0.0, 1.0]))
     assert [side.tolist() for side in totals.of(0)] == [[1, 0], [0, 0]]
     assert [side.tolist() for side in totals.of(1)] == [[0, 1], [0, 1]]
 
@@ -41,7 +41,7 @@ def test_totals_of_a_group_never_heard_of_are_zero():
 def test_totals_come_back_from_their_changes():
     """What `changes` says of changed groups is all that `load` needs."""
     totals, again = Totals(3), Totals(3)
-    totals.add(np.array([1, 14, 14]), np.array([0.5, 2.0, 1.0]), np.array([1, 1, -1], np.int8))
+    totals.add(np.array([14, 2, 1]), np.array([2.0, 0.0, 0.5]), np.array([1.0, 0.0, 0.0]))
     saved = dict(totals.changes())
     assert set(saved) == {"0", "4"}
     assert not list(totals.changes())
@@ -164,9 +164,36 @@ def test_a_count_window_comes_back_from_its_changes():
     assert (entered.slot.tolist(), left.slot.tolist()) == ([4], [2])
 
 
-def test_increments_name_cells_of_all_groups():
-    """A cell is the group's number times the size, plus the place in the group."""
-    cells = Cells(row=np.array([0, 1, 1]), local=np.array([2, 0, 1]))
-    cell, weight = increments(cells, np.array([0, 3], np.int32), 4)
-    assert cell.tolist() == [2, 12, 13]
-    assert weight.tolist() == [1, 1, 1]
+def test_columns_are_given_in_the_order_of_first_use():
+    """A cell keeps its column for good, however many come after it."""
+    columns = Columns()
+    assert columns.of(np.array([7, 2, 7])).tolist() == [1, 0, 1]
+    assert columns.of(np.array([900, 7])).tolist() == [2, 1]
+    assert columns.cells.tolist() == [2, 7, 900]
+    parts = [(np.array([1, 2, 1]), None), (np.array([0, 0]), np.array([0.5, 2.0]))]
+    assert columns.sums(parts).tolist() == [2.5, 2, 1]
+    assert not len(columns.of(np.empty(0, np.int64)))
+
+
+def test_a_table_holds_sums_by_bucket_and_column():
+    """Rows are added up where they belong, and a table that would be too large is not made."""
+    parts = [(np.array([0, 1, 1]), None), (np.array([2, 2, 2]), np.array([0.5, 1.0, 2.0]))]
+    first, sums = tabulated(np.array([7, 5, 5]), parts, 3)
+    assert (first, sums.tolist()) == (5, [[0, 2, 3], [0, 0, 0], [1, 0, 0.5]])
+    assert tabulated(np.array([0, 10**9]), [(np.array([0, 0]), None)], 3) is None
+
+
+def test_a_coarser_table_has_the_buckets_of_the_longer_window():
+    """Buckets begin at multiples of their width, wherever the table begins."""
+    first, sums = coarser(5, np.array([[1.0], [2.0], [3.0], [4.0]]), 3)
+    assert (first, sums.tolist()) == (1, [[1], [9]])
+    assert coarser(-1, np.array([[1.0], [2.0]]), 2)[0] == -1
+
+
+def test_a_table_that_began_before_the_window_is_cut():
+    """What is older than the window is left out of it."""
+    window = TimeWindow(float(RESOLUTION), 1)
+    window.columns.of(np.array([0]))
+    window.advance(1000.0)
+    window.take(639, np.array([[1.0], [2.0], [4.0]]))
+    assert window.of(0).tolist() == [4]
