@@ -41,7 +41,7 @@ class Losses:
     windowed: ClassVar[bool] = True
 
     def __init__(self, model: ModelSpec) -> None:
-        self.size = len(COUNTERS) if model.score_edges else 0
+        self.size = len(COUNTERS) if model.score_edges and model.task in self.tasks else 0
         self.positive = positive_code(model)
 
     def cells(self, rows: Scored) -> Cells:

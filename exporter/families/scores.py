@@ -50,7 +50,7 @@ class Scores:
 
     def __init__(self, model: ModelSpec) -> None:
         self.bins = Bins(model.score_edges)
-        self.size = 4 * self.bins.count if model.score_edges else 0
+        self.size = 4 * self.bins.count if model.score_edges and model.task in self.tasks else 0
         self.positive = positive_code(model)
         self.meaning = repr(model.score_edges)
 

@@ -39,7 +39,8 @@ def inside(scored, group, seconds, clock):
 
 
 def part(scored, where):
-    return type(scored)(**{name: getattr(scored, name)[where] for name in scored.__slots__})
+    columns = {name: getattr(scored, name) for name in scored.__slots__}
+    return type(scored)(**{name: None if column is None else column[where] for name, column in columns.items()})
 
 
 def added_up(family, scored):
