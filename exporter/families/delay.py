@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from exporter.contracts import TASKS, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
-from exporter.families import histogram
+from exporter.contracts import TASKS, Cells, MetricSpec, ModelSpec, Scored
+from exporter.families.histogram import Histogram
 
 NAME = "model_label_delay_seconds"
 
 
-class LabelDelay:
+class LabelDelay(Histogram):
     specs: ClassVar[tuple[MetricSpec, ...]] = (
         MetricSpec(
             NAME,
@@ -24,28 +23,9 @@ class LabelDelay:
     )
     tasks: ClassVar[frozenset[str]] = TASKS
     feed: ClassVar[Literal["traffic", "scored"]] = "scored"
-    windowed: ClassVar[bool] = False
 
     def __init__(self, model: ModelSpec) -> None:
-        self.bounds = model.delay_buckets
-        self.meaning = repr(self.bounds)
-        self.size = histogram.size(self.bounds)
+        super().__init__(NAME, model.delay_buckets)
 
     def cells(self, rows: Scored) -> Cells:
-        return histogram.cells(self.bounds, np.arange(len(rows)), np.maximum(rows.label_time - rows.time, 0.0))
-
-    def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
-        del names
-        return histogram.series(NAME, self.bounds)
-
-    def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
-        del names, retracted
-        return histogram.values(added)
-
-    def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
-        del names
-        return []
-
-    def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
-        del names, counts
-        return []
+        return self.increments(np.arange(len(rows)), np.maximum(rows.label_time - rows.time, 0.0))

@@ -8,12 +8,13 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from exporter.contracts import ANY, TASKS, Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
+from exporter.families.counters import CountersOnly
 
 ERRORS = 32
 """How many error reasons of a model are told apart; later ones count as `other`."""
 
 
-class TrafficFamily:
+class TrafficFamily(CountersOnly):
     specs: ClassVar[tuple[MetricSpec, ...]] = (
         MetricSpec(
             "model_predictions_total",
@@ -32,7 +33,6 @@ class TrafficFamily:
     tasks: ClassVar[frozenset[str]] = TASKS
     feed: ClassVar[Literal["traffic", "scored"]] = "traffic"
     meaning = ""
-    windowed: ClassVar[bool] = False
 
     def __init__(self, model: ModelSpec) -> None:
         self.classes = model.capacity
@@ -52,11 +52,3 @@ class TrafficFamily:
         del retracted  # a prediction is never taken back
         counts: list[int] = added.astype(np.int64).tolist()
         return [*counts[: len(names["class"])], *counts[self.classes : self.classes + len(names["error"])]]
-
-    def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
-        del names
-        return []
-
-    def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
-        del names, counts
-        return []

@@ -179,13 +179,20 @@ def follow(feed: Feed, inbox: Inbox, clock: Clock, stop: threading.Event) -> Non
             log.exception("a source could not be closed", extra={"source": feed.name})
 
 
+def taken(turn: threading.Lock, stop: threading.Event) -> bool:
+    """Wait for one's *turn*; false, without it, if *stop* is set before."""
+    while not turn.acquire(timeout=0.1):
+        if stop.is_set():
+            return False
+    return True
+
+
 def step(feed: Feed, inbox: Inbox, clock: Clock, stop: threading.Event) -> float:
     """Poll once and hand over what came; returns how many seconds to wait before the next poll."""
     if feed.polling_since is None:
         feed.polling_since = clock.monotonic()
-    while not feed.turn.acquire(timeout=0.1):
-        if stop.is_set():
-            return 0.0
+    if not taken(feed.turn, stop):
+        return 0.0
     try:
         started = feed.polling_since = clock.monotonic()
         outcome = _poll(feed, Deadline(started + feed.timeout, clock))

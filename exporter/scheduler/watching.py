@@ -14,7 +14,7 @@ from exporter.config.resolved import ProbeConfig
 from exporter.contracts import Clock, Cursor, Deadline, Probe, Sight
 from exporter.errors import SourceError
 from exporter.pipeline import Look
-from exporter.scheduler.feed import AHEAD, Failure, Inbox
+from exporter.scheduler.feed import AHEAD, Failure, Inbox, taken
 from exporter.telemetry import ProbeTelemetry
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,8 @@ def glance(watcher: Watcher, inbox: Inbox, clock: Clock, stop: threading.Event) 
     """Look once and hand over what was seen; returns how many seconds to wait before the next look."""
     if watcher.looking_since is None:
         watcher.looking_since = clock.monotonic()
-    while not watcher.turn.acquire(timeout=0.1):
-        if stop.is_set():
-            return 0.0
+    if not taken(watcher.turn, stop):
+        return 0.0
     try:
         started = watcher.looking_since = clock.monotonic()
         outcome = _look(watcher, Deadline(started + watcher.timeout, clock))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -16,10 +15,10 @@ from exporter.errors import SourceDataError, SourceDenied, SourceTimeout, Source
 from exporter.sources.databases import Database
 from exporter.sources.mapping import Mapper
 from exporter.sources.sql import Sql
+from tests.draining import SOON, drain, shown
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CLOCK = Clock(wall=lambda: START.timestamp() + 100_000, monotonic=lambda: 0.0)
-SOON = Deadline(30.0, CLOCK)
 FIELDS = {"id": "id", "time": "updated_at", "actual": "label"}
 
 
@@ -55,26 +54,6 @@ def put(connection, *rows):
         cursor.executemany(
             "INSERT INTO labels VALUES (%s, timestamptz '2026-03-01 12:00Z' + %s * '1s'::interval, %s)", rows
         )
-
-
-def drain(source, cursor=None):
-    """All rows that are there now as (id, class), and the cursor behind them; every poll is replayed once."""
-    rows = []
-    more = True
-    while more:
-        poll, again = (source.poll(cursor, SOON) for _ in range(2))
-        assert shown(poll) == shown(again)
-        assert poll.cursor == again.cursor
-        rows += shown(poll)
-        cursor, more = json.loads(json.dumps(poll.cursor)), poll.more
-    return rows, cursor
-
-
-def shown(poll):
-    if poll.batch is None:
-        return []
-    actual = poll.batch.actual
-    return [(key, actual.names[code]) for key, code in zip(poll.batch.ids, actual.codes, strict=True)]
 
 
 def test_ties_are_not_lost(table, source):

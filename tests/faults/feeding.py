@@ -39,11 +39,11 @@ SETTING = config(
 )
 
 
-def tiny_segments() -> None:
+def tiny_segments(put: Callable[[Any, str, Any], None] = setattr) -> None:
     """Segments and lists of changes so small that every cycle grows, begins, drops or flushes something."""
-    table.SMALLEST = 16
-    ledger._eighth = lambda rows: 64
-    store.FLUSH_AFTER = 2_000
+    put(table, "SMALLEST", 16)
+    put(ledger, "_eighth", lambda rows: 64)
+    put(store, "FLUSH_AFTER", 2_000)
 
 
 def deliveries(cycle: int) -> list[Any]:

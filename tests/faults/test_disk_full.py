@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 from exporter.errors import StateError
-from exporter.pipeline import Pipeline, ledger
-from exporter.state import State, store, table
+from exporter.pipeline import Pipeline
+from exporter.state import State
 from tests.faults import feeding
 from tests.ledgers import shown
 
@@ -68,10 +68,7 @@ def disk(request, tmp_path):
 
 @pytest.fixture(autouse=True)
 def tiny_segments(monkeypatch):
-    monkeypatch.setattr(table, "SMALLEST", table.SMALLEST)
-    monkeypatch.setattr(store, "FLUSH_AFTER", store.FLUSH_AFTER)
-    monkeypatch.setattr(ledger, "_eighth", ledger._eighth)
-    feeding.tiny_segments()
+    feeding.tiny_segments(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.pipeline import Pipeline, ledger
-from exporter.state import State, store, table
+from exporter.pipeline import Pipeline
+from exporter.state import State
 from tests.faults import feeding
 from tests.ledgers import shown
 
@@ -20,10 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def tiny_segments(monkeypatch):
-    monkeypatch.setattr(table, "SMALLEST", table.SMALLEST)
-    monkeypatch.setattr(store, "FLUSH_AFTER", store.FLUSH_AFTER)
-    monkeypatch.setattr(ledger, "_eighth", ledger._eighth)
-    feeding.tiny_segments()
+    feeding.tiny_segments(monkeypatch.setattr)
 
 
 @pytest.fixture
