@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ import yaml
 from exporter.bundle.notifications import OVERRIDES, RECEIVERS, assemble
 from tests.alerting import EXAMPLES, RULES, SHIPPED
 from tests.hurried import milliseconds
+from tests.running import ROOT
 
 MODELS = ("quality", "slo", "labels", "traffic")
 OPERATIONS = ("availability", "resources", "meta")
@@ -26,6 +28,7 @@ TABLE = {
     ("odd", "quality"): {"mail"},
 }
 CONFIG = yaml.safe_load(SHIPPED)
+PAGE = (ROOT / "docs/notifications.md").read_text()
 
 
 @pytest.fixture(scope="session")
@@ -155,3 +158,19 @@ def test_the_table_in_the_file_is_true():
             for category in categories:
                 assert TABLE[severity, category] == cell | {"webhook"}
     assert len(lines) == 3
+
+
+def test_the_examples_of_the_page_are_accepted(check):
+    """docs/notifications.md: what it says to write into receivers.yml and overrides.yml works."""
+    receivers, overrides = (dedent(text) for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
+    assert "SUCCESS" in check(assemble(SHIPPED, {RECEIVERS: receivers, OVERRIDES: overrides}))
+
+
+def test_the_table_of_the_page_is_true():
+    """docs/notifications.md: who hears of what, by severity and category."""
+    rows = re.findall(r"(?m)^\| (critical|warning) \| (.*) \| (.*) \| (.*) \|$", PAGE)
+    for severity, *cells in rows:
+        for categories, cell in zip((MODELS, ("availability",), ("resources", "meta")), cells, strict=True):
+            for category in categories:
+                assert TABLE[severity, category] == set(re.findall(r"`(\w+)`", cell)) | {"webhook"}
+    assert len(rows) == 2
