@@ -138,6 +138,7 @@ def shown_as_degraded(all_of_it):
         wait_for(partial(says, all_of_it, model, {**bad, **cause}), 20, f"the page of {model}")
 
 
+@pytest.mark.timeout(240)  # a minute, of which most is waiting; more on a machine that does something else
 def test_one_notification_for_each_incident(tmp_path, debian, server):
     """A model degrades, one loses its server too, of one the labels come late, and one goes on well.
 
