@@ -41,7 +41,9 @@ FAMILIES = {
     "losses": "exporter.families.losses:Losses",
     "scores": "exporter.families.scores:Scores",
     "topk": "exporter.families.topk:TopK",
+    "multilabel": "exporter.families.multilabel:Multilabel",
     "regression": "exporter.families.regression:Regression",
+    "ranking": "exporter.families.ranking:Ranking",
     "delay": "exporter.families.delay:LabelDelay",
 }
 GROUPS = {

@@ -90,11 +90,11 @@ class RankingEntry(Struct, frozen=True, kw_only=True):
     """What to remember of a model whose answer is an ordered list of items."""
 
     depth: Annotated[
-        int, Meta(ge=1, le=1_000, description="How many items of a prediction are remembered, 8 bytes each.")
+        int, Meta(ge=1, le=200, description="How many items of a prediction are remembered, 8 bytes each.")
     ] = 10
     relevant: Annotated[
         int,
-        Meta(ge=1, le=1_000, description="How many relevant items a label may name, 16 bytes each; more are refused."),
+        Meta(ge=1, le=200, description="How many relevant items a label may name, 16 bytes each; more are refused."),
     ] = 20
     cutoffs: Annotated[
         list[Annotated[int, Meta(ge=1)]] | None,

@@ -126,7 +126,7 @@ class Quality:
                     averaged.append(accuracy)
                 else:
                     weights = actual[here] if average == "weighted" else None
-                    averaged.append(_mean(upper[here], lower[here], weights))
+                    averaged.append(mean_ratio(upper[here], lower[here], weights))
         return [int(total), accuracy, *averaged]
 
     def _of_positive(self, classes: Sequence[str], upper: Floats, lower: Floats) -> float:
@@ -136,9 +136,9 @@ class Quality:
         return float(upper[at] / lower[at]) if lower[at] else UNDEFINED
 
 
-def _mean(upper: Floats, lower: Floats, weights: Floats | None) -> float:
-    """The mean of upper / lower over classes; undefined as soon as it is for one class."""
-    if not lower.all():
+def mean_ratio(upper: Floats, lower: Floats, weights: Floats | None) -> float:
+    """The mean of upper / lower over classes; undefined without any, and as soon as it is for one class."""
+    if not len(lower) or not lower.all() or (weights is not None and not weights.sum()):
         return UNDEFINED
     ratio = upper / lower
     return float(ratio.mean() if weights is None else ratio @ weights / weights.sum())

@@ -26,7 +26,8 @@ from exporter.contracts import (
 from exporter.sources.classes import Classes
 from exporter.sources.fields import Fields, Mask, Reader
 from exporter.sources.names import Encoder, Vocabulary, classed, condition, errors, named, statuses
-from exporter.sources.payloads import Values
+from exporter.sources.payloads import LabelSets, Values
+from exporter.sources.rankings import Rankings
 from exporter.sources.records import Records
 from exporter.sources.sieve import Sieve
 from exporter.sources.times import PER_SECOND, Times
@@ -41,7 +42,9 @@ _SEGMENT, _MADE, _TRUTH = "segment.", "made.", "truth."
 _READERS: dict[str, Callable[[Fields, ModelSpec], Reader]] = {
     "binary": Classes,
     "multiclass": Classes,
+    "multilabel": LabelSets,
     "regression": Values,
+    "ranking": Rankings,
 }
 """Who reads the answers and labels of each task."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from exporter import plugins
-from exporter.contracts import TASKS, Family, ModelSpec, RegressionSpec, Scored, SegmentSpec, Traffic
+from exporter.contracts import TASKS, Family, ModelSpec, RankingSpec, RegressionSpec, Scored, SegmentSpec, Traffic
 from exporter.pipeline import CATALOGUE
 
 NAME = re.compile(r"model_[a-z0-9]+(_[a-z0-9]+)*")
@@ -29,6 +29,10 @@ SPECS = {
     "weighed": ModelSpec(
         name="m", task="multiclass", classes=tuple("abcd"), probabilities=4, top_k=(2, 3), segments=SEGMENTS
     ),
+    "labels": ModelSpec(name="m", task="multilabel", classes=tuple("abcd")),
+    "learned labels": ModelSpec(name="m", task="multilabel", max_classes=6),
+    "ranking": ModelSpec(name="m", task="ranking", ranking=RankingSpec(depth=10, relevant=5, cutoffs=(1, 5, 10))),
+    "deep": ModelSpec(name="m", task="ranking", ranking=RankingSpec(depth=3, relevant=20, cutoffs=(2,))),
     "regression": ModelSpec(name="m", task="regression"),
     "quantiles": ModelSpec(
         name="m",
@@ -79,7 +83,7 @@ def rng():
 def known(spec, classes):
     names = {"class": [*(spec.classes or "abcdefgh")][:classes], "error": ERRORS}
     if spec.label_capacity:
-        names["label"] = [*(spec.classes or "abcdefgh")][: spec.label_capacity]
+        names["label"] = names["class"][: spec.label_capacity]
     return names | {one.vocabulary: ["other", "x", "y"][: one.capacity] for one in spec.segments}
 
 

@@ -21,6 +21,8 @@ CONFIG_GAUGES = """\
 
 OTHERS = {
     "regression": ("regression: {residual_buckets: [0]}", {"p": 5}, [1, 2]),
+    "multilabel": ("classes: [a, b, c]", {"p": ["a", "b"]}, [["a", "b"], ["a", "b"]]),
+    "ranking": ("ranking: {depth: 5}", {"p": ["a", "b", "c"]}, [["b"], ["x"]]),
     "multiclass": ("classes: [a, b, c]", {"p": "a", "probabilities": [0.5, 0.3, 0.2]}, ["a", "b"]),
 }
 """Tasks that a binary model does not show whole: settings, what its predictions hold, and the labels."""

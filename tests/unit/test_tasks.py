@@ -70,7 +70,51 @@ def test_a_config_is_shown_as_it_can_be_written(tmp_path):
     assert parse(masked(config), "c.yml").models == config.models
 
 
+OTHERS = {
+    "multilabel": "classes: [news, sport, tech]",
+    "ranking": "ranking: {depth: 5, relevant: 3}",
+    "multiclass": "classes: [a, b, c]\n    top_k: [2]\n    segments: {region: {coordinates: {DE: [51.2, 10.4]}}}",
+}
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_other_tasks_are_shown_as_they_can_be_written(task, tmp_path):
+    """The masked form of their settings means the same, and what belongs to none of them is told."""
+    text = REGRESSION.format(folder=tmp_path).replace("task: regression", f"task: {task}")
+    settings = "regression: {residual_buckets: [-10, 0, 10], quantiles: [0.5, 0.9], center: 100}"
+    with pytest.raises(ConfigError, match="only task: regression has regression; remove it"):
+        parse(text, "c.yml")
+    text = text.replace(settings, OTHERS[task])
+    if task == "multiclass":
+        text = text.replace("predicted: out.value", "predicted: out.value, probabilities: q")
+    config = parse(text, "c.yml")
+    assert parse(masked(config), "c.yml").models == config.models
+    spec = config.models["price"].spec
+    assert (spec.probabilities, spec.top_k) == ((3, (2,)) if task == "multiclass" else (0, ()))
+    assert spec.layout.record.itemsize > 50
+
+
+def test_check_tells_of_labels_and_items(tmp_path):
+    """`check --read` shows what a set or a ranking holds, and which labels are the commonest."""
+    for task, predicted, actual, shown in (
+        ("multilabel", ["news", "tech"], ["tech"], ("news 4, tech 4", "tech 4", "news, tech")),
+        ("ranking", ["a", "b", "c"], {"a": 2, "b": 0}, ("3 items", "1 relevant items")),
+    ):
+        folder = tmp_path / task
+        folder.mkdir()
+        write(folder, "p.jsonl", *({"id": n, "t": START, "out": {"value": predicted}} for n in range(4)))
+        write(folder, "l.jsonl", *({"id": n, "t": START, "y": actual} for n in range(4)))
+        text = REGRESSION.format(folder=folder).replace("task: regression", f"task: {task}")
+        settings = "regression: {residual_buckets: [-10, 0, 10], quantiles: [0.5, 0.9], center: 100}"
+        (folder / "c.yml").write_text(text.replace(settings, OTHERS[task]))
+        out = io.StringIO()
+        assert check.run(folder / "c.yml", 100, out, Clock(wall=lambda: START + 60)) == 0
+        for words in shown:
+            assert words in out.getvalue()
+
+
 FAULTS = {
+    "a cut-off": ("    regression:", "    ranking: {depth: 3, cutoffs: [5]}\n    regression:", "raise depth"),
     "a class of none": ("    regression:", "    classes: [a, b]\n    regression:", "only task: binary, multiclass"),
     "a score of none": ("predicted: out.value", "score: out.value, predicted: p", "only task: binary or multiclass"),
     "no prediction": ("predicted: out.value, ", "", "predicted: is missing"),
