@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from exporter.check.layout import clean, entry
+from exporter.check.layout import clean, counted, entry
 from exporter.check.reading import Taken
 from exporter.contracts import ANY, Batch
 
@@ -22,7 +22,7 @@ def predicted(batch: Batch, at: int) -> str:
     if "labels" in batch.made:
         return _set(int(batch.made["labels"][at]), batch.labels)
     if "items" in batch.made:
-        return f"{np.count_nonzero(batch.made['items'][at])} items"
+        return counted(int(np.count_nonzero(batch.made["items"][at])), "item")
     return "" if batch.score is None else f"{batch.score[at]:.6g}"
 
 
@@ -35,7 +35,7 @@ def actual(batch: Batch, at: int) -> str:
     if "labels" in batch.truth:
         return _set(int(batch.truth["labels"][at]), batch.labels)
     if "items" in batch.truth:
-        return f"{np.count_nonzero(batch.truth['gains'][at])} relevant items"
+        return counted(int(np.count_nonzero(batch.truth["gains"][at])), "relevant item")
     return ""
 
 

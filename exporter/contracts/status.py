@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowStatus:
-    """Quality over one window; a ratio that is undefined is None.  `average` is "binary" or "macro"."""
+    """Quality over one window; what is undefined is None.  `average` is "binary" or "macro".
+
+    `measures` are what a task without classes or labels has instead of the four ratios, by name.
+    """
 
     name: str
     labelled: int
@@ -17,6 +20,7 @@ class WindowStatus:
     recall: float | None = None
     f1: float | None = None
     average: str = "binary"
+    measures: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,7 @@ from exporter.contracts import (
     WindowStatus,
 )
 from exporter.exposition import Pairs
+from exporter.families.labelled import ACCURACY, IN_WINDOW, LABELLED
 from exporter.families.latency import Latency
 from exporter.families.quality import Quality
 from exporter.families.traffic import TrafficFamily
@@ -160,8 +161,8 @@ def _version(ledger: Ledger, group: int) -> VersionStatus:
             failed = int(added[tally.family.classes :].sum())
         if isinstance(tally.family, Latency):
             latency = _latency(tally.family.bounds, added)
-        if isinstance(tally.family, Quality):
-            labelled = int((added - retracted).sum())
+        if IN_WINDOW in tally.family.specs:
+            labelled = _labelled(ledger, tally, added, retracted)
             windows = [_window(ledger, tally, window.name, group) for window in ledger.windows]
     pairs = dict(ledger.labels(group))
     prefix = "" if pairs["model"] == ledger.name else f"{pairs['model']} / "
@@ -192,24 +193,46 @@ def _latency(bounds: Sequence[float], sums: Floats) -> tuple[float, float] | Non
     return float(sums[-1] / reached[-1]), float(lower + within * (bounds[bucket] - lower))
 
 
+def _labelled(ledger: Ledger, tally: Tally, added: Floats, retracted: Floats) -> int:
+    """Labelled predictions, less those that corrections took back."""
+    if isinstance(tally.family, Quality):
+        return int((added - retracted).sum())  # it has very many series
+    sides = {spec.name: sign for spec, sign in zip(LABELLED, (1, -1), strict=True)}
+    pairs = zip(tally.family.series(ledger.names), tally.family.values(ledger.names, added, retracted), strict=True)
+    return int(sum(sides.get(series.metric, 0) * value for series, value in pairs))
+
+
 def _window(ledger: Ledger, tally: Tally, window: str, group: int) -> WindowStatus:
     average = "binary" if ledger.spec.task == "binary" else "macro"
     gauges = tally.family.window_series(ledger.names)
-    values = tally.family.window_values(ledger.names, tally.inside(window, group))
+    values = list(tally.family.window_values(ledger.names, tally.inside(window, group)))
     shown = {
         gauge.metric: value
         for gauge, value in zip(gauges, values, strict=True)
         if dict(gauge.labels).get("average", average) == average
     }
+    labelled = int(shown.pop(IN_WINDOW.name))
+    if ACCURACY.name not in shown:
+        return WindowStatus(name=window, labelled=labelled, measures=_measures(gauges, values))
     return WindowStatus(
         name=window,
-        labelled=int(shown["model_window_labelled_predictions"]),
+        labelled=labelled,
         accuracy=_finite(shown["model_accuracy_ratio"]),
         precision=_finite(shown["model_precision_ratio"]),
         recall=_finite(shown["model_recall_ratio"]),
         f1=_finite(shown["model_f1_ratio"]),
         average=average,
     )
+
+
+def _measures(gauges: Sequence[Series], values: Iterable[float]) -> dict[str, float | None]:
+    """Gauges in words: `ndcg 5`, `r2 score`."""
+    shown = {}
+    for gauge, value in zip(gauges, values, strict=True):
+        if gauge.metric != IN_WINDOW.name:
+            word = gauge.metric.removeprefix("model_").removesuffix("_ratio").replace("_", " ")
+            shown[" ".join([word, *(text for _, text in gauge.labels)])] = _finite(value)
+    return shown
 
 
 def _finite(value: float) -> float | None:

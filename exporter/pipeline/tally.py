@@ -107,7 +107,7 @@ class Tally:
         # Sums of other than whole numbers lose what is small beside what was taken off: they are made anew in time.
         self._left[name] += len(left)
         rest = (sums.added - sums.retracted).reshape(-1)[columns.cells]
-        if self._left[name] > window.rows // 4 or (gone > _LOSS * rest).any():
+        if self._left[name] > window.rows or (gone > _LOSS * rest).any():
             self._left[name] = 0
             self.counted[name] = Totals(self.family.size)
             inside = window.all()

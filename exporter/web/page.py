@@ -126,6 +126,8 @@ def _version(version: VersionStatus, now: float) -> str:
 def _windows(windows: Sequence[WindowStatus]) -> str:
     if not windows:
         return ""
+    if any(window.measures for window in windows):
+        return _measures(windows)
     rows = (
         (
             _name(window.name, window.average if window.average != "binary" else ""),
@@ -135,6 +137,18 @@ def _windows(windows: Sequence[WindowStatus]) -> str:
         for window in windows
     )
     return _table(("Window", "#Labelled", "#Accuracy", "#Precision", "#Recall", "#F1"), rows)
+
+
+def _measures(windows: Sequence[WindowStatus]) -> str:
+    """One row per measure: there are many, and few windows."""
+    names = dict.fromkeys(name for window in windows for name in window.measures)
+    labelled = ("labelled", *(_count(window.labelled) for window in windows))
+    rows = ((escape(name), *(_number(window.measures.get(name)) for window in windows)) for name in names)
+    return _table(("Measure", *(f"#{escape(window.name)}" for window in windows)), [labelled, *rows])
+
+
+def _number(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.4g}"
 
 
 def _sources(sources: Sequence[SourceStatus], now: float) -> str:

@@ -44,6 +44,8 @@ def test_a_regression_from_its_config_to_metrics(tmp_path, monkeypatch):
     some(tmp_path)
     with running(monkeypatch, tmp_path, REGRESSION.format(folder=tmp_path)) as exporter:
         values = exporter.once(lambda values: values.one("model_labelled_predictions_total", correct="any") == 5)
+        page = exporter.get("/")[1]
+    assert "mean absolute error" in page
     assert values.one("model_absolute_error_sum_total", direction="under") == 6
     assert values.one("model_residuals_total", le="0.0") == 2
     assert values.one("model_mean_pinball_loss", quantile="0.9") == pytest.approx((0.9 * 6 + 0.1 * 1) / 5)
@@ -98,7 +100,7 @@ def test_check_tells_of_labels_and_items(tmp_path):
     """`check --read` shows what a set or a ranking holds, and which labels are the commonest."""
     for task, predicted, actual, shown in (
         ("multilabel", ["news", "tech"], ["tech"], ("news 4, tech 4", "tech 4", "news, tech")),
-        ("ranking", ["a", "b", "c"], {"a": 2, "b": 0}, ("3 items", "1 relevant items")),
+        ("ranking", ["a", "b", "c"], {"a": 2, "b": 0}, ("3 items", "1 relevant item")),
     ):
         folder = tmp_path / task
         folder.mkdir()

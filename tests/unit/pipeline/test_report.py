@@ -7,10 +7,11 @@ import subprocess
 
 import pytest
 
-from exporter.contracts import ModelStatus, VersionStatus, WindowStatus
+from exporter.contracts import ModelSpec, ModelStatus, VersionStatus, WindowStatus
 from exporter.pipeline import Pipeline, report
 from exporter.state import State
 from tests.ledgers import L, P, config, labels, model, predictions, samples, shown
+from tests.logs import Logs
 
 
 def status(pipeline):
@@ -108,3 +109,25 @@ def test_versions_of_a_model_column_carry_its_name():
         [predictions(P(1, version="7"), P(2, model="n", version="7"), P(3, version="8"), P(4, version=None))]
     )
     assert {version.version for version in status(pipeline).versions} == {"7", "n / 7", "8", "unknown"}
+
+
+def test_other_tasks_have_measures_of_their_own():
+    """A regression shows its gauges by name, and what is labelled; a set of labels the four ratios of classes."""
+    logs = Logs(ModelSpec(name="m", task="regression"))
+    pipeline = Pipeline(config(model("m", task="regression", classes=(), windows=["60s"])), State(None))
+    made = logs.predictions({"id": 1, "predicted": 3.0}, {"id": 2, "predicted": 3.0})
+    pipeline.absorb([made, logs.labels({"id": 1, "actual": 1.0}, {"id": 1, "actual": 2.0})])
+    (version,) = status(pipeline).versions
+    assert version.labelled == 1
+    (window,) = version.windows
+    assert (window.labelled, window.accuracy) == (1, None)
+    assert window.measures["mean absolute error"] == 1
+    assert window.measures["mean pinball loss 0.5"] == 0.5
+    assert window.measures["r2 score"] is None
+    logs = Logs(ModelSpec(name="m", task="multilabel"))
+    pipeline = Pipeline(config(model("m", task="multilabel", classes=(), windows=["60s"])), State(None))
+    pipeline.absorb([logs.predictions({"id": 1, "predicted": ["a"]}), logs.labels({"id": 1, "actual": ["a"]})])
+    (version,) = status(pipeline).versions
+    assert version.windows == (
+        WindowStatus(name="60s", labelled=1, accuracy=1, precision=1, recall=1, f1=1, average="macro"),
+    )
