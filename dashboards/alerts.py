@@ -39,7 +39,7 @@ def _firing() -> Json:
     )
     since = f"ALERTS_FOR_STATE{{{OURS}}} and ignoring (alertstate) {FIRING}"
     columns = [
-        Column("Severity", f"max by ({LABELS}) ({ranked})"),
+        Column("Severity", ranked),
         Column("Since", f"max by ({LABELS}) ({since}) * 1000"),
     ]
     headings = {

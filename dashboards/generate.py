@@ -7,11 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script it finds only what lies beside it
+
+from dashboards import alerts, fleet, health, model
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # as a script it finds only what lies beside it
-
-from dashboards import alerts, fleet, health, model  # noqa: E402 - only now can they be found
-
 DASHBOARDS = (fleet.dashboard, model.dashboard, health.dashboard, alerts.dashboard)
 
 

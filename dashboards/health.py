@@ -31,7 +31,8 @@ def _summary() -> list[Json]:
     up = f"{of('up')} and on (job, instance) {seen}"
     tick = f"max(time() - {of('model_exporter_loop_last_tick_timestamp_seconds')})"
     rows, refused = (f"model_exporter_source_rows{kind}_total" for kind in ("", "_rejected"))
-    accepted, rejected = f"sum({of.increase(rows, '1h')})", f"sum({of.increase(refused, '1h')})"
+    accepted = f"sum({of.increase(rows, '1h')})"
+    rejected = f"(sum({of.increase(refused, '1h')}) or 0 * {accepted})"
     return [
         stat(
             "Exporters up", "Exporters that answer the scrape. Metric: `up`.", Now(counted(f"({up}) == 1")),
@@ -100,10 +101,12 @@ def _exporters() -> Json:
 def _sources() -> Json:
     by = "by (job, model, role)"
     rows, refused, skipped = (f"model_exporter_source_rows{kind}_total" for kind in ("", "_rejected", "_skipped"))
-    accepted, rejected = (f"sum {by} ({of.increase(name, '1h')})" for name in (rows, refused))
+    accepted = f"sum {by} ({of.increase(rows, '1h')})"
+    rejected = f"(sum {by} ({of.increase(refused, '1h')}) or 0 * {accepted})"
     columns = [
         Column("Works", f"min {by} ({of('model_exporter_source_up')})"),
         Column("Last success", f"min {by} ({of('model_exporter_source_last_success_timestamp_seconds')}) * 1000"),
+        Column("Old after", f"max {by} ({of('model_exporter_source_stale_after_seconds')})"),
         Column("Newest record",
                f"max {by} ({of('model_exporter_source_newest_record_timestamp_seconds')}) * 1000"),
         Column("Rows", accepted),
@@ -118,11 +121,12 @@ def _sources() -> Json:
         column("Refused", "percentunit", decimals=2),
         *(column(name, "dateTimeFromNow") for name in ("Last success", "Newest record")),
         *(column(name, "short", decimals=0) for name in ("Rows", "Skipped", "Failures")),
-        column("Asked again after", "s"),
+        *(column(name, "s") for name in ("Old after", "Asked again after")),
     ]
     return table(
         "Sources, worst first",
-        "One row per source, its worst replica: rows, refused and skipped ones and failed polls within the last hour.",
+        "One row per source, its worst replica: rows, refused and skipped ones and failed polls within the last hour. "
+        "Its figures are taken down if it does not succeed for as long as the column Old after says.",
         {"model": "Model", "role": "Role", "job": "Job"}, columns,
         worst=[("Works", "low"), ("Refused", "high"), ("Failures", "high")], overrides=overrides, empty="No source",
     )  # fmt: skip
@@ -142,7 +146,7 @@ def _reading() -> Row:
                 Query(f"sum by (role) ({of.rate(skipped)})", "{{role}} skipped"), unit="cps", minimum=0,
             ),
             timeseries(
-                "Rows refused", f"Rows per second that could not be read or believed, by reason. Metric: `{refused}`.",
+                "Rows refused by reason", f"Rows per second that could not be read or believed. Metric: `{refused}`.",
                 Query(f"sum by (role, reason) ({of.rate(refused)})", "{{role}} {{reason}}"), unit="cps", minimum=0,
                 empty="None refused",
             ),
@@ -207,7 +211,7 @@ def _using() -> list[Json]:
         timeseries(
             "Open files", "Open files by the files that may be open. "
             "Metrics: `process_open_fds`, `process_max_fds`.",
-            Query(f"{of('process_open_fds')} / {of('process_max_fds')} {OF_EXPORTERS}", "{{instance}}"),
+            Query(f"{ratio(of('process_open_fds'), of('process_max_fds'))} {OF_EXPORTERS}", "{{instance}}"),
             unit="percentunit", minimum=0, maximum=1,
         ),
     ]  # fmt: skip

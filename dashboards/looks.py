@@ -94,6 +94,11 @@ def line(name: str, colour: str, *, dashed: bool = False) -> Json:
     return field(name, properties)
 
 
+BOUND = "{{severity}} threshold"
+"""The legend of a threshold from the config."""
+BOUNDS = [line("warning threshold", UNSURE, dashed=True), line("critical threshold", BAD, dashed=True)]
+
+
 def band(low: str, high: str, colour: str) -> list[Json]:
     """Two faint lines with the room between them filled."""
     faint = {"color": {"mode": "fixed", "fixedColor": colour}, "custom.lineWidth": 0, "custom.fillOpacity": 0}

@@ -84,7 +84,7 @@ def _serving_now() -> list[Json]:
 
 def _versions() -> Json:
     predictions = f"sum by (version) ({of.increase('model_predictions_total', '1d')})"
-    errors = f"sum by (version) ({of.increase('model_prediction_errors_total', '1d')})"
+    errors = f"(sum by (version) ({of.increase('model_prediction_errors_total', '1d')}) or 0 * {predictions})"
     newest = of("model_last_prediction_timestamp_seconds")
     columns = [
         Column("Quality", f"max by (version) ({QUALITY_OF_VERSIONS})"),

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from dashboards.layout import Row
-from dashboards.looks import BAD, CALM, FAINT, GOOD, UNSURE, Json, band, column, line, renamed, steps
+from dashboards.looks import (
+    BAD,
+    BOUND,
+    BOUNDS,
+    CALM,
+    FAINT,
+    GOOD,
+    UNSURE,
+    Json,
+    band,
+    column,
+    line,
+    renamed,
+    steps,
+)
 from dashboards.panels import Column, Query, Rows, bars, heatmap, matrix, table, timeseries
-from dashboards.queries import RATE_WINDOW, ratio
+from dashboards.queries import RATE_WINDOW, bound_of_model, ratio
 from dashboards.queries import one_model as of
 
 MEASURE = 'measure="$measure"'
@@ -36,21 +50,22 @@ def _measures() -> Json:
 
 
 def _normal() -> Json:
-    threshold = of("model:model_threshold:effective", MEASURE, 'bound="min"')
     return timeseries(
         "What is normal: $measure",
-        "The measure with its thresholds from the config, itself a week before, and the band of three standard "
-        f"deviations around the mean of seven days. Records: `{QUALITY}`, `model:model_quality:lower_band`, "
-        "`model:model_quality:upper_band`, `model:model_threshold:effective`.",
+        "The measure with its thresholds and its baseline from the config, itself a week before, and the band of "
+        f"three standard deviations around the mean of seven days. Records: `{QUALITY}`, "
+        "`model:model_quality:lower_band`, `model:model_quality:upper_band`, `model:model_threshold:effective`; "
+        "metric: `model_baseline_ratio`.",
         Query(of(QUALITY, MEASURE), "now"),
         Query(f"{of(QUALITY, MEASURE)} offset 1w", "a week before"),
         Query(of("model:model_quality:lower_band", MEASURE), "normal from"),
         Query(of("model:model_quality:upper_band", MEASURE), "normal to"),
-        Query(f"max by (severity) ({threshold})", "{{severity}} threshold"),
+        Query(f"max({of('model_baseline_ratio', MEASURE)})", "baseline"),
+        Query(bound_of_model("$measure"), BOUND),
         size=(12, 9), unit="percentunit", maximum=1, empty="No labels",
         overrides=[
             line("now", CALM), line("a week before", FAINT, dashed=True), *band("normal from", "normal to", CALM),
-            line("warning threshold", UNSURE, dashed=True), line("critical threshold", BAD, dashed=True),
+            line("baseline", GOOD, dashed=True), *BOUNDS,
         ],
     )  # fmt: skip
 
@@ -61,7 +76,7 @@ def _evidence() -> list[Json]:
     burn = {name: ratio(of(f"model:model_error:ratio_rate{window}"), budget) for window, name in BURN.items()}
     return [
         timeseries(
-            "Labelled predictions",
+            "Labelled predictions per second",
             "What the quality rests on: labelled predictions per second, right and wrong, less what corrected "
             "labels took back. Metric: `model_labelled_predictions_total`.",
             Query(labelled, "{{correct}}"), stacked=True, unit="cps", minimum=0, empty="No labels",
@@ -137,16 +152,17 @@ def _flow_of_labels() -> list[Json]:
             "Age of the newest record",
             "Time since the newest prediction and the newest label, by their own times. "
             "Metrics: `model_last_prediction_timestamp_seconds`, `model_last_label_timestamp_seconds`.",
-            *(Query(expr, role) for role, expr in newest.items()), unit="s", minimum=0,
+            *(Query(expr, role) for role, expr in newest.items()),
+            Query(bound_of_model("label_age"), BOUND), unit="s", minimum=0, overrides=BOUNDS,
         ),
         timeseries(
-            "Label coverage",
+            "Label coverage over time",
             "Labels of one day by its predictions, and share of the labels of one hour that met no prediction. "
             "Records: `model:model_label_coverage:ratio`, `model:model_labels_unmatched:ratio_increase1h`.",
             Query(f"max({of('model:model_label_coverage:ratio')})", "predictions with a label"),
             Query(f"max({of('model:model_labels_unmatched:ratio_increase1h')})", "labels without a prediction"),
-            unit="percentunit", minimum=0, empty="No labels",
-            overrides=[line("predictions with a label", GOOD), line("labels without a prediction", BAD)],
+            Query(bound_of_model("label_coverage"), BOUND), unit="percentunit", minimum=0, empty="No labels",
+            overrides=[line("predictions with a label", GOOD), line("labels without a prediction", BAD), *BOUNDS],
         ),
         timeseries(
             "Waiting",

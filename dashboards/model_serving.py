@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dashboards.layout import Row
-from dashboards.looks import FAINT, NEAR_LIMIT, UP, ZERO_IS_BAD, Json, line
+from dashboards.looks import BOUND, BOUNDS, FAINT, UP, ZERO_IS_BAD, Json, line
 from dashboards.panels import Query, heatmap, timeline, timeseries
+from dashboards.queries import bound_of_model, bound_of_server, ratio
 from dashboards.queries import one_model as of
-from dashboards.queries import ratio
 
 LATENCY = "model_prediction_latency_seconds"
 TOLD = "Told by the model server itself, where it tells the model"
@@ -40,12 +40,14 @@ def _predictions() -> list[Json]:
             "Failed predictions",
             "Share of all predictions that failed, by reason. Metric: `model_prediction_errors_total`.",
             Query(f"sum by (reason) ({failed}) / on () group_left () ({made} + sum({failed}) > 0)", "{{reason}}"),
-            unit="percentunit", minimum=0, empty="None failed",
+            Query(bound_of_model("error_ratio"), BOUND),
+            unit="percentunit", minimum=0, empty="None failed", overrides=BOUNDS,
         ),
         timeseries(
             "Latency",
             f"Time that 50, 95 and 99 % of the predictions do not exceed, over all replicas. Metric: `{LATENCY}`.",
             *(Query(of.quantile(share, LATENCY), f"p{share * 100:g}") for share in (0.5, 0.95, 0.99)),
+            Query(bound_of_model("latency_p95"), "{{severity}} threshold of p95"),
             unit="s", minimum=0, empty="No latencies",
         ),
         heatmap(
@@ -83,11 +85,14 @@ def _legend(by: str, *more: str) -> str:
     return " ".join([*(f"{{{{{label}}}}}" for label in by.split(", ")), *more])
 
 
-def _share(title: str, about: str, metric: str, by: str) -> Json:
-    """How near something comes to its limit."""
+def _share(title: str, about: str, metric: str, by: str, bound: str = "") -> Json:
+    """How near something comes to its limit, and to the *bound* of that name from the config."""
+    queries = [Query(f"max by ({by}) ({of(metric)})", _legend(by))]
+    if bound:
+        queries.append(Query(bound_of_server(bound), BOUND))
     return timeseries(
-        title, f"{about} Metric: `{metric}`.", Query(f"max by ({by}) ({of(metric)})", _legend(by)),
-        unit="percentunit", minimum=0, maximum=1, steps=NEAR_LIMIT, empty=NOT_WATCHED,
+        title, f"{about} Metric: `{metric}`.", *queries, unit="percentunit", minimum=0, maximum=1, empty=NOT_WATCHED,
+        overrides=BOUNDS if bound else [],
     )  # fmt: skip
 
 
@@ -126,8 +131,9 @@ def _life() -> list[Json]:
             "Crashes per hour",
             "Ends that nobody asked for, by the time for which they are known; each point is of one day. "
             "Record: `target:model_server_crashes:per_hour1d`.",
-            Query(of("target:model_server_crashes:per_hour1d"), "{{target}}"), unit="none", minimum=0,
-            empty=NOT_WATCHED,
+            Query(of("target:model_server_crashes:per_hour1d"), "{{target}}"),
+            Query(bound_of_server("crashes_per_hour"), BOUND), unit="none", minimum=0, empty=NOT_WATCHED,
+            overrides=BOUNDS,
         ),
         timeseries(
             "Crashes and restarts",
@@ -142,9 +148,10 @@ def _life() -> list[Json]:
 
 def _nearest_to_their_limits() -> list[Json]:
     return [
-        _share("CPU", "CPU time used of the cores that may be used.", "model_server_cpu_utilization_ratio", SCOPE),
-        _share("Memory", "Memory used of what may be used.", "model_server_memory_utilization_ratio", SCOPE),
-        _share("Disks", "Bytes used of each file system.", "model_server_disk_utilization_ratio", DISK),
+        _share("CPU", "CPU time used of the cores that may be used.", "model_server_cpu_utilization_ratio", SCOPE,
+               "cpu"),
+        _share("Memory", "Memory used of what may be used.", "model_server_memory_utilization_ratio", SCOPE, "memory"),
+        _share("Disks", "Bytes used of each file system.", "model_server_disk_utilization_ratio", DISK, "disk"),
     ]
 
 
@@ -231,8 +238,7 @@ def _gpus() -> list[Json]:
     return [
         timeseries(
             "GPU", f"Share of time in which some kernel ran. Metrics: `{used}`, `{info}`.",
-            Query(named, _legend(GPU, "{{name}}")), unit="percentunit", minimum=0, maximum=1, steps=NEAR_LIMIT,
-            empty="No GPU",
+            Query(named, _legend(GPU, "{{name}}")), unit="percentunit", minimum=0, maximum=1, empty="No GPU",
         ),
         _share("GPU memory", "GPU memory used of all there is.", "model_server_gpu_memory_utilization_ratio", GPU),
         _amounts(

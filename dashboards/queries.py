@@ -110,6 +110,18 @@ one_model = Selector({"job": 'job=~"$job"', "model": 'model="$model"', "target":
 exporters = Selector({"job": 'job=~"$job"', "instance": 'instance=~"$instance"'})
 
 
+def bound_of_model(measure: str) -> str:
+    """What the config of the model says of a measure, by severity."""
+    bound = one_model("model:model_threshold:effective", f'measure="{measure}"')
+    return f"max by (severity) ({bound})"
+
+
+def bound_of_server(measure: str) -> str:
+    """What the config of its servers says of a measure, by severity; the lowest if they differ."""
+    bound = one_model("target:model_server_threshold:effective", f'measure="{measure}"')
+    return f"min by (severity) ({bound})"
+
+
 def ratio(upper: str, lower: str) -> str:
     """A quotient that is left out, and not NaN, where there is nothing to divide by."""
     return f"({upper}) / ({lower} > 0)"

@@ -1,0 +1,89 @@
+"""A Prometheus that holds a week of every metric, scrapes a real exporter, and evaluates the shipped rules."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from exporter import demo
+from tests.dashboards import backfill, frames, recorded
+from tests.dashboards.grafana import ALL, Choice, dashboards
+from tests.dashboards.prometheus import Prometheus
+from tests.running import Exporter, wait_for
+
+LIVE = "breast-cancer"
+
+
+@dataclass(frozen=True)
+class Week:
+    """The server, and what a user may choose: a model of the made-up week or, as `live`, that of the real exporter."""
+
+    prometheus: Prometheus
+    time: backfill.Time
+
+    def choice(self, model: str) -> Choice:
+        """One model, and all of everything else."""
+        if model == LIVE:
+            values = {"job": "live", "model": model, "measure": "accuracy", "target": ALL, "instance": ALL}
+            return Choice(model, values, time.time())
+        values = {"job": backfill.JOB, "model": model, "measure": "recall", "target": ALL, "instance": ALL}
+        return Choice(model, values, self.time.end)
+
+    @property
+    def every(self) -> Choice:
+        """All of everything; on the model page, which shows one, the bad model."""
+        values = dict.fromkeys(("job", "model", "target", "instance", "measure"), ALL)
+        return Choice("every", values, self.time.end, {"model": "fraud.v2+eu", "measure": "accuracy"})
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory) -> Iterator[Exporter]:
+    """A real exporter on the demo's model, which it runs as its own child."""
+    folder = tmp_path_factory.mktemp("live")
+    config = demo.prepare(folder).read_text()
+    workload = [sys.executable, "-m", "exporter.demo.workload", str(folder), "--tied"]
+    exporter = Exporter(folder, config, runs=workload).start()
+    try:
+        yield exporter
+    finally:
+        exporter.kill()
+
+
+@pytest.fixture(scope="session")
+def week(live, tmp_path_factory, debian: Callable[[str, str], Path]) -> Iterator[Week]:
+    """The server once it has evaluated its rules on what the real exporter has told it for some seconds."""
+    folder = tmp_path_factory.mktemp("week")
+    programs = debian("prometheus", "prometheus"), debian("prometheus", "promtool")
+    now = backfill.Time(int(time.time()) // 60 * 60)
+    server = Prometheus(*programs, folder)
+    others = (backfill.alerts, backfill.troubled, backfill.model_servers)
+    made = itertools.chain(backfill.courses(now), *(other(now) for other in others))
+    server.backfill(backfill.openmetrics(made))
+    try:
+        recorded.record(server, recorded.rules(), now)
+        server.start(recorded.hurried(folder), [live.address])
+        seen = f'model_version:model_quality:ratio_increase1d{{job="live", model="{LIVE}", measure="accuracy"}}'
+        wait_for(lambda: server.now(seen, time.time()), 60, seen)
+        yield Week(server, now)
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def boards() -> dict[str, dict[str, object]]:
+    """Every dashboard that is checked in, by its uid."""
+    return dashboards()
+
+
+@pytest.fixture(scope="session")
+def draw(debian) -> Callable[..., list[frames.Shown]]:
+    """`draw(answers)` is what Grafana's own data library makes of panels."""
+    node = debian("nodejs", "node")
+    folder = frames.library(debian("npm", "npm"))
+    return lambda answers: frames.shown(node, folder, answers)
