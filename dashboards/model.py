@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import model_quality, model_serving
+from dashboards import model_quality, model_serving, model_tasks
 from dashboards.layout import FILTERS, JOB, Dashboard, Row, annotation, choice, choices
 from dashboards.looks import (
     BAD,
@@ -154,7 +154,10 @@ def dashboard() -> Dashboard:
         description="How good is this model, since when, and why?",
         since="now-24h",
         panels=[*_truth_now(), *_serving_now()],
-        rows=[*model_quality.rows(), *model_serving.rows(), Row("Versions", [_versions(), *_versions_over_time()])],
+        rows=[
+            *model_quality.rows(), *model_tasks.rows(), *model_serving.rows(),
+            Row("Versions", [_versions(), *_versions_over_time()]),
+        ],
         variables=[
             JOB,
             choice("model", "Model", 'label_values(model_info{job=~"$job"}, model)'),

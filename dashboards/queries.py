@@ -89,9 +89,9 @@ class Selector:
         return f"clamp_min({added} - {back}, 0)"
 
     def quantile(self, quantile: float, name: str, by: str = "") -> str:
-        """A quantile over all replicas of a histogram, by further labels."""
+        """A quantile over all replicas of a histogram of what cannot be negative, by more labels; none when idle."""
         labels = ", ".join(filter(None, [by, "le"]))
-        return f"histogram_quantile({quantile}, sum by ({labels}) ({self.rate(name + '_bucket')}))"
+        return f"histogram_quantile({quantile}, sum by ({labels}) ({self.rate(name + '_bucket')})) >= 0"
 
     @staticmethod
     def _labels(name: str) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """A made-up week of the exporter's metrics, as OpenMetrics text: every metric of the catalogue, and nothing else.
 
 Quality is counted from one confusion matrix per model, version and replica, so that all measures fit together; every
-other metric gets a plausible course by its type and its name.  A label that has no values here raises KeyError: give
-it some in `VALUES`.
+other metric gets a plausible course by its type and its name.
 """
 
 from __future__ import annotations
@@ -29,6 +28,10 @@ Course = tuple[str, Labels, Sequence[int], Sequence[float]]
 
 VALUES: Mapping[str, Sequence[str]] = {
     "average": ["macro"],
+    "correct": ["true", "false"],
+    "k": ["1", "3"],
+    "le": ["-1.0", "0.0", "1.0", "+Inf"],
+    "direction": ["over", "under"],
     "gpu": ["0"],
     "implementation": ["CPython"],
     "major": ["3"],
@@ -42,10 +45,12 @@ VALUES: Mapping[str, Sequence[str]] = {
     "result": ["matched", "corrected", "expired", "unclaimed"],
     "role": ["predictions", "labels"],
     "scope": ["container", "host"],
+    "side": ["above", "below"],
     "slo": ["accuracy"],
     "uuid": ["GPU-7c1a"],
     "window": ["1h"],
 }
+"""What labels can be; those of one that is not named here are made up."""
 BUCKETS = {"0.01": 0.2, "0.05": 0.7, "0.1": 0.9, "0.5": 0.99, "1.0": 0.999, "+Inf": 1.0}
 MEASURES = ("accuracy", "precision", "recall", "f1")
 LEAST = {"warning": 0.85, "critical": 0.75}
@@ -215,7 +220,7 @@ def _plain(spec: MetricSpec, scrape: Labels, models: Sequence[Model], time: Time
             yield f"{spec.name}_count", whole, times, _growth(times, 1)
             yield f"{spec.name}_sum", whole, times, _growth(times, 0.04)
         elif spec.type == "counter":
-            yield spec.name, whole, times, _growth(times, 0.01)
+            yield spec.name, whole, times, _growth(times, 0.0001 if "_retracted_" in spec.name else 0.01)
         else:
             fixed = _trouble(spec.name, labels, time.end)
             values = [_level(spec.name, at, time.end) if fixed is None else fixed for at in times]
@@ -228,14 +233,14 @@ def _combinations(spec: MetricSpec, models: Sequence[Model]) -> Iterator[Labels]
         outer = {"model": model.name, "target": model.target}
         fixed = {name: outer[name] for name in spec.labels if name in outer}
         versions = model.versions if "model" in fixed else ["0.1"]
-        choices = [versions if name == "version" else VALUES[name] for name in spec.labels if name not in fixed]
         names = [name for name in spec.labels if name not in fixed]
+        choices = [versions if name == "version" else VALUES.get(name, ["one", "other"]) for name in names]
         for values in itertools.product(*choices):
             yield fixed | dict(zip(names, values, strict=True))
 
 
 def _growth(times: Sequence[int], rate: float) -> list[float]:
-    return [round((at - times[0]) * rate * 3, 3) for at in times]
+    return [round((at - times[0]) * rate * 3, 4) for at in times]
 
 
 def _trouble(name: str, labels: Labels, end: int) -> float | None:

@@ -55,9 +55,9 @@ class Shown:
 def shown(node: Path, folder: Path, answers: Sequence[Sequence[tuple[Asked, Found]]]) -> list[Shown]:
     """Each of *answers* is one panel: its queries and what Prometheus gave."""
     words = [{"panel": of[0][0].panel, "frames": _frames(of)} for of in answers]
-    done = subprocess.run(
-        [node, HERE / "frames.mjs", folder], input=json.dumps(words), capture_output=True, text=True, check=False
-    )
+    text = json.dumps(words, allow_nan=False)
+    command = [node, HERE / "frames.mjs", folder]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     described = json.loads(done.stdout)
     return [

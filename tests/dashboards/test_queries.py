@@ -28,6 +28,7 @@ EMPTY = {
         r"(fleet / Model servers / B|model / Crashes)": "the demo's server has not crashed yet",
         r"model / (Throttled|Tasks|Out of memory|Memory in bytes / B)": "the demo watches no scope but the host",
         r"model / GPU": "there may be none",
+        r"model / (Errors|R² and percentage error|Residuals|Top-k accuracy)": "the demo's model tells two classes",
         r"model / (Latency|Failed predictions|Label coverage over time|Age of the newest record) / [A-D]":
             "the demo sets no bounds for these",
         r"health / Rows refused by reason": "none was refused",

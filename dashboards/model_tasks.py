@@ -1,0 +1,75 @@
+"""Rows of the model page for what only some tasks have: errors of predicted numbers, and the likeliest classes."""
+
+from __future__ import annotations
+
+from dashboards.layout import Row
+from dashboards.looks import FAINT, Json, line
+from dashboards.panels import Query, timeseries
+from dashboards.queries import one_model as of
+from dashboards.queries import ratio
+
+HOUR = "of one hour, by the time of the label, over all replicas"
+NO_NUMBERS = "The model predicts no numbers"
+
+
+def rows() -> list[Row]:
+    return [
+        Row("Predicted numbers", _numbers(), folded=True),
+        Row("Likeliest classes", [_top_k()], folded=True),
+    ]
+
+
+def _net(name: str, *matchers: str, by: str = "model") -> str:
+    return of.net(name, by, "increase", "1h", *matchers)
+
+
+def _numbers() -> list[Json]:
+    count = _net("model_labelled_predictions_total")
+    absolute, squared = "model_absolute_error_sum_total", "model_squared_error_sum_total"
+    too_much, too_little = (_net(absolute, f'direction="{word}"') for word in ("over", "under"))
+    errors = {
+        "mean absolute error": ratio(_net(absolute), count),
+        "root mean squared error": f"sqrt({ratio(_net(squared), count)})",
+        "bias": ratio(f"{too_much} - {too_little}", count),
+    }
+    residuals = _net("model_residuals_total", by="le")
+    return [
+        timeseries(
+            "Errors", "In the unit of what is predicted; above 0 the bias is that of predicting too much. "
+            f"Each point is {HOUR}. Metrics: `{absolute}`, `{squared}`.",
+            *(Query(expr, name) for name, expr in errors.items()), unit="short", empty=NO_NUMBERS,
+            overrides=[line("bias", FAINT)],
+        ),
+        _without_unit(squared, count),
+        timeseries(
+            "Residuals", "Actual less predicted value that 5, 50 and 95 % of the predictions do not exceed. "
+            f"Each point is {HOUR}. Metric: `model_residuals_total`.",
+            *(Query(f"histogram_quantile({q}, {residuals}) > -Inf", f"p{q * 100:g}") for q in (0.05, 0.5, 0.95)),
+            unit="short", empty="No residual_buckets are configured",
+        ),
+    ]  # fmt: skip
+
+
+def _without_unit(squared: str, count: str) -> Json:
+    percentage, zero = "model_absolute_percentage_error_sum_total", "model_zero_targets_total"
+    first, second = "model_target_deviation_sum_total", "model_target_squared_deviation_sum_total"
+    above, below = (_net(first, f'side="{word}"') for word in ("above", "below"))
+    spread = f"({_net(second)} - ({above} - {below}) ^ 2 / ({count} > 0))"
+    return timeseries(
+        "R² and percentage error",
+        f"Share of the spread that is explained, and mean error by actual value, where that is not 0. Each point is "
+        f"{HOUR}. Metrics: `{squared}`, `{first}`, `{second}`, `{percentage}`, `{zero}`.",
+        Query(f"1 - {ratio(_net(squared), spread)}", "R²"),
+        Query(ratio(_net(percentage), f"({count} - {_net(zero)})"), "mean absolute percentage error"),
+        unit="percentunit", empty=NO_NUMBERS,
+    )  # fmt: skip
+
+
+def _top_k() -> Json:
+    name = "model_top_k_predictions_total"
+    return timeseries(
+        "Top-k accuracy",
+        f"Share of predictions whose true class was among the k likeliest. Each point is {HOUR}. Metric: `{name}`.",
+        Query(ratio(_net(name, 'correct="true"', by="k"), _net(name, by="k")), "top {{k}}"),
+        size=(12, 8), unit="percentunit", maximum=1, empty="No probabilities of all classes",
+    )  # fmt: skip
