@@ -11,6 +11,7 @@ from exporter import __version__, plugins
 from exporter.config.schema import Config, ModelConfig, TargetConfig
 from exporter.contracts import ANY, CLASSIFICATION, ModelSpec
 from exporter.pipeline import report, servers
+from exporter.pipeline.coding import Codebook
 from exporter.pipeline.ledger import Ledger
 from exporter.pipeline.targets import TargetLedger
 from exporter.state import State
@@ -66,6 +67,8 @@ def of_exporter(config: Config) -> int:
                 source = telemetry.source(name, stream.mapping.role, stream.kind)
                 source.stale_after(stream.stale_after)
                 source.newest(0.0)
+                if stream is model.predictions:
+                    source.folded(Codebook(model.spec, model.max_versions).folded)
                 source.polled(0.0)
     for target in config.targets.values():
         for probe in target.probes:

@@ -89,6 +89,12 @@ class Codebook:
         """The vocabularies that families know of."""
         return {"class": self.classes.names, "error": self.errors.names, **self.payload.names}
 
+    @property
+    def folded(self) -> dict[str, int]:
+        """How many values since this process began are beyond the limit of their label, and count as `other`."""
+        limited = {"model": self.models, "version": self.versions, "reason": self.errors}
+        return {label: vocabulary.folded for label, vocabulary in limited.items()}
+
     def labels(self, group: int) -> tuple[tuple[str, str], ...]:
         """The model and version labels of *group*."""
         model, version = self.groups[group]

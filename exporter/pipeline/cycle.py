@@ -139,6 +139,10 @@ class Pipeline:
                 target.settle()
                 yield from target.changes()
 
+    def folded(self, model: str) -> dict[str, int]:
+        """How many values of the predictions of *model* are beyond the limit of their label, by label."""
+        return self.ledgers[model].codebook.folded
+
     @property
     def unsaved(self) -> bool:
         """Whether counts wait for a disk that takes them; until then no more rows are taken in."""

@@ -23,6 +23,9 @@ class Vocabulary:
     def __init__(self, capacity: int, known: Sequence[str] = (), overflow: str | None = None) -> None:
         self.capacity = capacity
         self.overflow = overflow
+        self.folded = 0
+        """How many values of columns counted as `overflow` since the first that found no room."""
+        self._full = False
         self.names: list[str] = []
         self._codes: dict[str, int] = {}
         self._translations: dict[int, tuple[Sequence[str], Codes]] = {}
@@ -37,6 +40,7 @@ class Vocabulary:
             return code
         reserved = 1 if self.overflow is not None and self.overflow not in self._codes else 0
         if len(self.names) + reserved >= self.capacity and name != self.overflow:
+            self._full = True
             return ABSENT if self.overflow is None else self.code(self.overflow)
         self._codes[name] = len(self.names)
         self.names.append(name)
@@ -59,6 +63,8 @@ class Vocabulary:
             for code in sorted(set(column.codes[out == ABSENT - 1].tolist())):
                 table[code] = self.code(column.names[code])
             out = table[column.codes]
+        if self._full and self.overflow is not None:
+            self.folded += int(np.count_nonzero(out == self._codes[self.overflow]))
         self._translations = {id(column.names): (column.names, table)} | self._few()
         return out
 

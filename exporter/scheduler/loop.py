@@ -65,6 +65,7 @@ class Scheduler:
         self._ticked = clock.monotonic()
         self._retry_at = self._complained = -math.inf
         self._problem: str | None = None
+        self._note_folded()  # at 0, so that `increase` sees the first
 
     # --- for others ------------------------------------------------------------------------------
 
@@ -216,8 +217,15 @@ class Scheduler:
             for feed in self.feeds:
                 if feed.key in late:
                     self._refuse(feed, late[feed.key])
+            self._note_folded()
         self._counted, self._waiting = reports, []
         self._save()
+
+    def _note_folded(self) -> None:
+        for feed in self.feeds:
+            model, role = feed.key
+            if role == "predictions":
+                feed.telemetry.folded(self.pipeline.folded(model))
 
     def _save(self) -> None:
         """Make what was counted durable, and only then say so."""

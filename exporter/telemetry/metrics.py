@@ -61,6 +61,13 @@ SPECS: Final = (
     _spec("source_rows_total", "counter", "Rows read and accepted.", *_SOURCE),
     _spec("source_rows_skipped_total", "counter", "Records passed over because the config says so.", *_SOURCE),
     _spec("source_rows_rejected_total", "counter", "Rows refused.", *_SOURCE, "reason"),
+    _spec(
+        "source_rows_folded_total",
+        "counter",
+        "Rows whose value of a label is beyond that label's limit, and counts as `other`.",
+        *_SOURCE,
+        "label",
+    ),
     _spec("source_backoff_seconds", "gauge", "Wait before a failed source is asked again; 0 if it works.", *_SOURCE),
     _spec("probe_up", "gauge", "Whether the last look of the probe worked: 1 or 0; 0 before the first.", *_PROBE),
     _spec("probe_failures_total", "counter", "Looks that failed.", *_PROBE, "reason"),
@@ -225,9 +232,11 @@ class SourceTelemetry:
         self._last_error: str | None = None
         self._row_count = 0
         self._refused: Tally[str] = Tally()
+        self._folded: Tally[str] = Tally()
 
         counter, gauge = telemetry._counter, telemetry._gauge  # noqa: SLF001
         self._failures, self._rejected = counter("source_poll_failures_total"), counter("source_rows_rejected_total")
+        self._folded_rows = counter("source_rows_folded_total")
         self._last_success_gauge = gauge("source_last_success_timestamp_seconds")
         self._newest_gauge = gauge("source_newest_record_timestamp_seconds")
         self._stale_after = gauge("source_stale_after_seconds")
@@ -278,6 +287,13 @@ class SourceTelemetry:
         for reason, count in counts.items():
             self._refused[reason] += count
             self._rejected.labels(*self._names[:2], reason).inc(count)
+
+    def folded(self, totals: Mapping[str, int]) -> None:
+        """So many values of each label had no room, since the counts behind *totals* began."""
+        for label, total in totals.items():
+            before = self._folded[label] if total >= self._folded[label] else 0  # less: the counts began anew
+            self._folded_rows.labels(*self._names[:2], label).inc(total - before)
+            self._folded[label] = total
 
     def status(self, note: str | None = None) -> SourceStatus:
         """The source as the web page shows it; numbers are since the process began."""

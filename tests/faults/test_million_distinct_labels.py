@@ -55,5 +55,6 @@ def test_many_versions_and_reasons_are_capped_as_well():
     made = [value for (name, _), value in found.items() if name == "model_predictions_total"]
     failed = [value for (name, _), value in found.items() if name == "model_prediction_errors_total"]
     assert (sum(made), sum(failed)) == (count / 2, count / 2)
+    assert pipeline.folded("m") == {"model": 0, "version": count - 3, "reason": count / 2 - 31}
     assert len(made) <= 7 * 4 * 3
     assert len(failed) <= 7 * 4 * 32

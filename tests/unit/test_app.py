@@ -490,3 +490,20 @@ def test_what_is_run_is_a_target_even_if_the_config_names_none(tmp_path):
     app = App(Options(config=tmp_path / "model-exporter.yml", state=None, supervisor=supervisor))
     assert list(app.scheduler.pipeline.targets) == ["server"]
     app.state.close()
+
+
+def test_labels_beyond_their_limit_are_counted(monkeypatch, tmp_path):
+    """From 0 on, and after a reload that begins anew from there."""
+    predict(tmp_path, 1, version="1.0")
+    text = config(tmp_path, more="    max_versions: 2\n")
+    with running(monkeypatch, tmp_path, text, lifecycle=True) as exporter:
+        name = "model_exporter_source_rows_folded_total"
+        assert exporter.ready().values().one(name, role="predictions", label="version") == 0
+        predict(tmp_path, 2, 3, version="2.0")
+        predict(tmp_path, 4, version="3.0")
+        exporter.once(lambda v: v.one(name, label="version") == 3)
+        rewrite(tmp_path, text.replace("positive: a", "positive: b"))
+        exporter.get("/-/reload", "POST")
+        values = exporter.ready().values()
+        assert values.one(name, label="version") == 6
+        assert values.one("model_predictions_total", version="other", predicted="a") == 3

@@ -66,6 +66,21 @@ def test_an_overflow_may_be_all_there_is():
     assert vocabulary.names == ["other"]
 
 
+def test_what_finds_no_room_is_counted():
+    """Every value that counts as `other` because there is no room; not one that is written so while there is."""
+    vocabulary = Vocabulary(3, overflow="other")
+    codes(vocabulary, ["a", "other"], 0, 1, 1)
+    assert vocabulary.folded == 0
+    codes(vocabulary, ["b", "c", "d"], 0, 1, 2, 2, -1)
+    assert vocabulary.folded == 3
+    restored = Vocabulary(3, overflow="other")
+    for name in vocabulary.names:
+        restored.code(name)
+    assert restored.folded == 0
+    codes(restored, ["d", "a"], 0, 1)
+    assert restored.folded == 1
+
+
 def test_many_columns_do_not_mix():
     """Columns of many sources, also short-lived ones, are each told by their own names."""
     vocabulary = Vocabulary(100)
