@@ -45,6 +45,8 @@ FAMILIES = {
     "regression": "exporter.families.regression:Regression",
     "ranking": "exporter.families.ranking:Ranking",
     "delay": "exporter.families.delay:LabelDelay",
+    "segments": "exporter.families.segments:Segments",
+    "segment_traffic": "exporter.families.segment_traffic:SegmentTraffic",
 }
 GROUPS = {
     "model_exporter.sources": SOURCES,

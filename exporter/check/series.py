@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from exporter import __version__, plugins
 from exporter.config.schema import Config, ModelConfig, TargetConfig
-from exporter.contracts import ANY, CLASSIFICATION, ModelSpec
+from exporter.contracts import ANY, CLASSIFICATION, ModelSpec, SegmentSpec
 from exporter.pipeline import report, servers
 from exporter.pipeline.coding import Codebook
 from exporter.pipeline.ledger import Ledger
@@ -21,7 +21,7 @@ from exporter.telemetry import Telemetry
 def of_model(model: ModelConfig) -> int:
     """Series that a model has once, whatever its versions."""
     # They depend on no class, and without many classes the counts need no room.
-    spec = ModelSpec(name=model.spec.name, task="multiclass", max_classes=2)
+    spec = ModelSpec(name=model.spec.name, task="multiclass", max_classes=2, segments=model.spec.segments)
     with closing(State(None)) as state:
         ledger = Ledger(replace(model, spec=spec), state)
         return sum(len(series()) for _, _, _, series, _ in report.blocks(ledger, (), ()))
@@ -39,7 +39,7 @@ def of_version(model: ModelConfig, classes: int, errors: int = 0, *, groups: int
     elif spec.label_capacity:
         names["label"] = _classes(spec, classes)
     for one in spec.segments:
-        names[one.vocabulary] = ["other", *(f"group {number}" for number in range(min(groups, one.top)))]
+        names[one.vocabulary] = ["other", *_groups(one, min(groups, one.top))]
     total = sum(spec.labels[:2] == ("model", "version") for spec in report.SPECS)
     for family in plugins.families_of(model.spec):
         windows = len(model.windows) if family.windowed else 0
@@ -79,6 +79,11 @@ def of_exporter(config: Config) -> int:
 def most_classes(spec: ModelSpec) -> int:
     """How many classes, or labels, a model can have; 1 where its task has none."""
     return spec.label_capacity or spec.capacity
+
+
+def _groups(spec: SegmentSpec, number: int) -> list[str]:
+    """Names of *number* groups: those with coordinates first, which have a series more."""
+    return [*spec.coordinates, *(f"group {at}" for at in range(number))][:number]
 
 
 def _classes(spec: ModelSpec, number: int) -> list[str]:

@@ -71,6 +71,12 @@ SPECS = (
         "What a measure was when the model was accepted, as the config says.",
         ("model", "measure"),
     ),
+    MetricSpec(
+        "model_segment_min_group_size",
+        "gauge",
+        "Labelled predictions that a group of an attribute needs in a window to be measured, as the config says.",
+        ("model", "attribute"),
+    ),
 )
 
 Block = tuple[tuple[str, ...], object, Pairs, Callable[[], Sequence[Series]], list[float]]
@@ -118,12 +124,14 @@ def _config_series(config: ModelConfig) -> list[Series]:
     samples = Series("model_threshold", (("measure", "samples"), ("bound", "min"), ("severity", "none")))
     objectives = [Series("model_objective", (("slo", name),)) for name in config.objectives]
     baseline = [Series("model_baseline_ratio", (("measure", measure),)) for measure in config.baseline]
-    return [*thresholds, samples, *objectives, *baseline]
+    sizes = [Series("model_segment_min_group_size", (("attribute", one.name),)) for one in config.spec.segments]
+    return [*thresholds, samples, *objectives, *baseline, *sizes]
 
 
 def _config_values(config: ModelConfig) -> list[float]:
     thresholds = [value for bounds in config.thresholds.values() for value in bounds.values()]
-    return [*thresholds, config.min_samples, *config.objectives.values(), *config.baseline.values()]
+    sizes = [one.min_group_size for one in config.spec.segments]
+    return [*thresholds, config.min_samples, *config.objectives.values(), *config.baseline.values(), *sizes]
 
 
 def _group_series(ledger: Ledger) -> list[Series]:

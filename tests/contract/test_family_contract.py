@@ -19,6 +19,7 @@ ERRORS = ["timeout", "refused"]
 HISTOGRAM = ("_bucket", "_count", "_sum")
 
 SEGMENTS = (SegmentSpec(name="region", top=4), SegmentSpec(name="device", top=2))
+PLACED = (SegmentSpec(name="region", top=2, min_group_size=1, coordinates={"x": (52.5, 13.4), "z": (0.0, -1.5)}),)
 SPECS = {
     "declared": ModelSpec(name="m", task="multiclass", classes=tuple("abcd")),
     "learned": ModelSpec(name="m", task="multiclass", max_classes=6),
@@ -33,6 +34,7 @@ SPECS = {
     "learned labels": ModelSpec(name="m", task="multilabel", max_classes=6),
     "ranking": ModelSpec(name="m", task="ranking", ranking=RankingSpec(depth=10, relevant=5, cutoffs=(1, 5, 10))),
     "deep": ModelSpec(name="m", task="ranking", ranking=RankingSpec(depth=3, relevant=20, cutoffs=(2,))),
+    "grouped": ModelSpec(name="m", task="binary", positive="a", segments=PLACED),
     "regression": ModelSpec(name="m", task="regression"),
     "quantiles": ModelSpec(
         name="m",
