@@ -58,7 +58,12 @@ class SegmentEntry(Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=1_000, description="How many groups have series of their own; later ones are `other`.")
     ] = 20
     min_group_size: Annotated[
-        int, Meta(ge=1, description="Predictions of a group that count in `other` before it has series of its own.")
+        int,
+        Meta(
+            ge=1,
+            description="Predictions of a group that count in `other` before it has series of its own, and labelled "
+            "predictions that it needs in a window to be measured there.",
+        ),
     ] = 50
     coordinates: Annotated[
         dict[str, Annotated[list[float], Meta(min_length=2, max_length=2)]],

@@ -1,7 +1,7 @@
 """Quality by group of an attribute such as region, and how far apart the groups are (fairness).
 
-Counted are tp, fp, fn and tn of every class against the rest, in every group: all else follows from them.  A group's
-measures are those of the whole model: scikit-learn's precision, recall and F1, of the positive class of a binary model,
+Counted are tp, fp, fn and tn of every class against the rest, in every group: all else follows from them.  A group has
+the measures of the whole model: scikit-learn's precision, recall and F1, of a binary model about the positive class,
 else macro averages.  Measures of fairness are fairlearn's, with their names (User Guide, "Assessment"), about the
 positive class of a binary model; d is the largest less the smallest value of groups, r the smallest by the largest:
 

@@ -39,6 +39,21 @@ def other_task(folder, task, settings, predicted, labels):
     return text.replace("version: v}", f"version: v{more}}}")
 
 
+GROUPED = [("A", "a"), ("A", "b"), ("B", "a"), ("B", "b")]
+"""Region and label of the predictions of a model with segments: with them, groups differ in no undefined way."""
+
+
+def grouped(folder):
+    """A model with segments in a config, and its logs."""
+    for number, (region, actual) in enumerate(GROUPED):
+        made = {"id": number, "t": START, "v": "1", "p": "a", "region": region}
+        write(folder, "grouped-predictions.jsonl", made)
+        write(folder, "grouped-labels.jsonl", {"id": number, "t": START, "y": actual})
+    more = "    segments: {region: {min_group_size: 1, coordinates: {A: [52.5, 13.4]}}}\n"
+    text = config(folder, "grouped", more=more).replace("models:\n", "")
+    return text.replace("version: v}", "version: v, segments: {region: region}}")
+
+
 def all_readings(cursor, deadline):
     readings = [Reading(one.name, tuple((name, "x") for name in one.labels), 1.0) for one in ScriptedProbe.specs]
     return Sight(up=True, start_time=START, observed=1.0, readings=tuple(readings), cursor={})
@@ -61,11 +76,11 @@ def full(monkeypatch, tmp_path):
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
     script_probe(monkeypatch, all_readings)
     text = text.replace("version: v}", "version: v, error: e, score: s, latency: {field: ms, unit: ms}}")
-    models = "".join(other_task(tmp_path, task, *words) for task, words in OTHERS.items())
+    models = "".join(other_task(tmp_path, task, *words) for task, words in OTHERS.items()) + grouped(tmp_path)
     text = text.replace("targets:", f"{models}targets:")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()
-        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 2 + 2 * len(OTHERS))
+        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 2 + 2 * len(OTHERS) + len(GROUPED))
         return exporter.get("/metrics")[1]
 
 
