@@ -1,4 +1,4 @@
-"""Rows of the model page for what only some tasks have: errors of predicted numbers, and the likeliest classes."""
+"""Rows of the model page for what only some tasks have: numbers, likeliest classes, sets of labels, rankings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ NO_NUMBERS = "The model predicts no numbers"
 def rows() -> list[Row]:
     return [
         Row("Predicted numbers", _numbers(), folded=True),
-        Row("Likeliest classes", [_top_k()], folded=True),
+        Row("Likeliest classes and sets of labels", [_top_k(), _sets()], folded=True),
+        Row("Rankings", _rankings(), folded=True),
     ]
 
 
@@ -73,3 +74,33 @@ def _top_k() -> Json:
         Query(ratio(_net(name, 'correct="true"', by="k"), _net(name, by="k")), "top {{k}}"),
         size=(12, 8), unit="percentunit", maximum=1, empty="No probabilities of all classes",
     )  # fmt: skip
+
+
+def _sets() -> Json:
+    total, count = "model_sample_score_sum_total", "model_sample_scores_total"
+    return timeseries(
+        "Quality of the sets of labels",
+        f"Mean over predictions of the measure of each one's own set of labels. Each point is {HOUR}. "
+        f"Metrics: `{total}`, `{count}`.",
+        Query(ratio(_net(total, by="measure"), _net(count, by="measure")), "{{measure}}"),
+        size=(12, 8), unit="percentunit", maximum=1, empty="The model predicts no sets of labels",
+    )  # fmt: skip
+
+
+def _rankings() -> list[Json]:
+    count = "model_rankings_total"
+    shown = {
+        "NDCG": ("model_ndcg_sum_total", "Normalised discounted cumulative gain of the first k items"),
+        "Mean reciprocal rank": (
+            "model_reciprocal_rank_sum_total", "1 / rank of the first relevant item, 0 if it is not among the first k"
+        ),
+        "Hit rate": ("model_ranking_hits_total", "Share of rankings with a relevant item among the first k"),
+    }  # fmt: skip
+    return [
+        timeseries(
+            title, f"{about}, over rankings with a relevant item. Each point is {HOUR}. Metrics: `{name}`, `{count}`.",
+            Query(f"{_net(name, by='k')} / on () group_left () ({_net(count)} > 0)", "first {{k}}"),
+            unit="percentunit", maximum=1, empty="The model ranks nothing",
+        )
+        for title, (name, about) in shown.items()
+    ]  # fmt: skip

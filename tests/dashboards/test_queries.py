@@ -14,6 +14,7 @@ from tests.dashboards.grafana import Asked, asked
 from tests.dashboards.promql import names, walk
 
 AT_THE_SERVER = r"model / (Requests|Latency) at the server / "
+TWO_CLASSES = "the demo's model tells two classes"
 EMPTY = {
     "every": {AT_THE_SERVER: "only the server of the model tumour tells metrics of its own"},
     "tumour": {},
@@ -28,7 +29,8 @@ EMPTY = {
         r"(fleet / Model servers / B|model / Crashes)": "the demo's server has not crashed yet",
         r"model / (Throttled|Tasks|Out of memory|Memory in bytes / B)": "the demo watches no scope but the host",
         r"model / GPU": "there may be none",
-        r"model / (Errors|R² and percentage error|Residuals|Top-k accuracy)": "the demo's model tells two classes",
+        r"model / (Errors|R² and percentage error|Residuals|Top-k accuracy|Quality of the sets)": TWO_CLASSES,
+        r"model / (NDCG|Mean reciprocal rank|Hit rate)": TWO_CLASSES,
         r"model / (Latency|Failed predictions|Label coverage over time|Age of the newest record) / [A-D]":
             "the demo sets no bounds for these",
         r"health / Rows refused by reason": "none was refused",
