@@ -135,7 +135,7 @@ def _sources() -> Json:
 def _reading() -> Row:
     rows, refused, skipped = (f"model_exporter_source_rows{kind}_total" for kind in ("", "_rejected", "_skipped"))
     polls, failures = "model_exporter_source_polls_total", "model_exporter_source_poll_failures_total"
-    poll = "model_exporter_source_poll_duration_seconds"
+    poll, folded = "model_exporter_source_poll_duration_seconds", "model_exporter_source_rows_folded_total"
     return Row(
         "Reading",
         [
@@ -149,6 +149,12 @@ def _reading() -> Row:
                 "Rows refused by reason", f"Rows per second that could not be read or believed. Metric: `{refused}`.",
                 Query(f"sum by (role, reason) ({of.rate(refused)})", "{{role}} {{reason}}"), unit="cps", minimum=0,
                 empty="None refused",
+            ),
+            timeseries(
+                "Rows counted as other", "Rows per second whose value of a label is beyond that label's limit. "
+                f"Metric: `{folded}`.",
+                Query(f"sum by (role, label) ({of.rate(folded)})", "{{role}} {{label}}"), unit="cps", minimum=0,
+                empty="None",
             ),
             timeseries(
                 "Failed polls", f"Share of all polls that failed, by role and reason. "

@@ -33,7 +33,7 @@ EMPTY = {
         r"model / (NDCG|Mean reciprocal rank|Hit rate)": TWO_CLASSES,
         r"model / (Latency|Failed predictions|Label coverage over time|Age of the newest record) / [A-D]":
             "the demo sets no bounds for these",
-        r"health / Rows refused by reason": "none was refused",
+        r"health / Rows (refused by reason|counted as other)": "none was",
         r"health / (Failed (polls|looks)|Probes, worst first / C|Sources, worst first / .)": "none failed",
     },
 }  # fmt: skip
