@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _OF_ONE_REPLICA = "a gauge of one replica, for people who look at it; panels show counters, which add up over replicas"
 _OF_SCORES = "a sum over scores: curves, calibration and losses are worked out of it by records, which panels can show"
+_OF_GROUPS = "by group of an attribute: no page breaks a model down by group"
 
 NOT_SHOWN = {
     "model_accuracy_ratio": _OF_ONE_REPLICA,
@@ -27,6 +28,24 @@ NOT_SHOWN = {
     "model_roc_auc_ratio": _OF_ONE_REPLICA,
     "model_average_precision_ratio": _OF_ONE_REPLICA,
     "model_expected_calibration_error_ratio": _OF_ONE_REPLICA,
+    "model_segment_accuracy_ratio": _OF_ONE_REPLICA,
+    "model_segment_precision_ratio": _OF_ONE_REPLICA,
+    "model_segment_recall_ratio": _OF_ONE_REPLICA,
+    "model_segment_f1_ratio": _OF_ONE_REPLICA,
+    "model_segment_selection_ratio": _OF_ONE_REPLICA,
+    "model_segment_false_positive_ratio": _OF_ONE_REPLICA,
+    "model_segment_window_labelled_predictions": _OF_ONE_REPLICA,
+    "model_demographic_parity_difference": _OF_ONE_REPLICA,
+    "model_demographic_parity_ratio": _OF_ONE_REPLICA,
+    "model_equal_opportunity_difference": _OF_ONE_REPLICA,
+    "model_equal_opportunity_ratio": _OF_ONE_REPLICA,
+    "model_equalized_odds_difference": _OF_ONE_REPLICA,
+    "model_equalized_odds_ratio": _OF_ONE_REPLICA,
+    "model_segment_min_group_size": _OF_GROUPS,
+    "model_segment_outcomes_total": _OF_GROUPS,
+    "model_segment_outcomes_retracted_total": _OF_GROUPS,
+    "model_segment_info": _OF_GROUPS,
+    "model_segment_predictions_total": _OF_GROUPS,
     "model_window_labelled_predictions": _OF_ONE_REPLICA,
     "model_window_scored_predictions": _OF_ONE_REPLICA,
     "model_scored_predictions_total": _OF_SCORES,
