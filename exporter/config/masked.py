@@ -56,7 +56,7 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "classes": _classes(spec.classes, spec.aliases) or None,
             "max_classes": spec.max_classes if spec.task not in {"regression", "ranking"} else None,
             "confusion_classes": spec.confusion_classes if spec.task in CLASSIFICATION else None,
-            **_of_task(spec),
+            **_of_task(spec, model.predictions.mapping.fields),
             "latency_buckets": list(spec.latency_buckets) or None,
             "delay_buckets": [duration_text(bound) for bound in spec.delay_buckets] or None,
             "score_edges": list(spec.score_edges) if has_scores(spec, model.predictions.mapping) else None,
@@ -77,14 +77,15 @@ def _model(model: ModelConfig) -> dict[str, Any]:
     )
 
 
-def _of_task(spec: ModelSpec) -> dict[str, Any]:
+def _of_task(spec: ModelSpec, fields: Mapping[str, FieldSpec]) -> dict[str, Any]:
     """What only some tasks have."""
     segments = {
         one.name: {"top": one.top, "min_group_size": one.min_group_size, "coordinates": _plain(one.coordinates)}
         for one in spec.segments
     }
+    several = spec.task in {"multiclass", "multilabel"}
     return {
-        "curve_classes": spec.probabilities or None,
+        "curve_classes": spec.probabilities if several and "probabilities" in fields else None,
         "top_k": list(spec.top_k) if spec.probabilities and spec.task == "multiclass" else None,
         "regression": _plain(spec.regression) if spec.task == "regression" else None,
         "ranking": _plain(spec.ranking) if spec.task == "ranking" else None,

@@ -162,7 +162,7 @@ def _spec(faults: Faults, node: Node, entry: Mapping[str, Any], name: str, key: 
         confusion_classes=entry["confusion_classes"],
         latency_buckets=() if entry["latency_buckets"] is BROKEN else tuple(entry["latency_buckets"]),
         delay_buckets=() if entry["delay_buckets"] is BROKEN else tuple(map(_seconds, entry["delay_buckets"])),
-        top_k=tasks.top_k(faults, node.at("top_k"), entry["top_k"], classes, join_key(key, "top_k")),
+        top_k=tasks.top_k(faults, node.at("top_k"), entry, classes, join_key(key, "top_k")),
         segments=tasks.segments(faults, node, entry, key),
         regression=tasks.regression(faults, node.at("regression"), entry["regression"], join_key(key, "regression")),
         ranking=tasks.ranking(faults, node.at("ranking"), entry["ranking"], join_key(key, "ranking")),

@@ -77,6 +77,9 @@ def check_fields(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
         example = "[news, sport]" if spec.task == "multilabel" else "[legit, fraud]"
         message = f"needs classes: in the order of the list, such as classes: {example}"
         faults.add(fields.at("probabilities").mark, join_key(place, "probabilities"), message)
+    if spec.task == "multiclass" and node.has("top_k") and not fields.has("probabilities"):
+        message = "needs the probabilities of all classes; map probabilities, or remove it"
+        faults.add(node.keys["top_k"], join_key(key, "top_k"), message)
     if spec.task in CLASSIFICATION or not isinstance(fields.value, dict):
         return
     if not fields.has("predicted"):
@@ -116,13 +119,17 @@ def ranking(faults: Faults, node: Node, entry: Any, key: str) -> RankingSpec:
     return RankingSpec(depth=entry.depth, relevant=entry.relevant, cutoffs=tuple(cutoffs))
 
 
-def top_k(faults: Faults, node: Node, written: Any, classes: tuple[str, ...], key: str) -> tuple[int, ...]:
+def top_k(faults: Faults, node: Node, entry: Mapping[str, Any], classes: tuple[str, ...], key: str) -> tuple[int, ...]:
     """The k of top-k accuracy; all of them less than the number of classes, where each answer would be right."""
+    written, most = entry["top_k"], entry["curve_classes"]
     if written is None:
         return tuple(k for k in _TOP if k < len(classes))
     if written is BROKEN or BROKEN in written:
         return ()
     check_ascending(faults, node, written, key)
+    if most is not BROKEN and len(classes) > most:
+        message = f"needs all probabilities, which are remembered of up to {most} classes; raise curve_classes"
+        faults.add(node.mark, key, message)
     for position, k in enumerate(written):
         if classes and k >= len(classes):
             message = f"of {len(classes)} classes the first {k} always hold the right one; lower it"

@@ -96,6 +96,23 @@ def test_other_tasks_are_shown_as_they_can_be_written(task, tmp_path):
     assert spec.layout.record.itemsize > 50
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("top_k: [2]", "top_k: needs the probabilities"),
+        ("top_k: [3]", "the first 3 always hold"),
+        ("top_k: [2]\n    curve_classes: 2", "raise curve_classes"),
+    ],
+)
+def test_top_k_needs_probabilities(settings, message, tmp_path):
+    """What cannot be counted is told, with the way out."""
+    text = REGRESSION.format(folder=tmp_path).replace("task: regression", "task: multiclass\n    classes: [a, b, c]")
+    lines = [line for line in text.splitlines() if "residual_buckets" not in line]
+    text = "\n".join(lines).replace("    predictions:", f"    {settings}\n    predictions:")
+    with pytest.raises(ConfigError, match=message):
+        parse(text, "c.yml")
+
+
 def test_check_tells_of_labels_and_items(tmp_path):
     """`check --read` shows what a set or a ranking holds, and which labels are the commonest."""
     for task, predicted, actual, shown in (
