@@ -281,7 +281,7 @@ class Files:
             if not whole or records.count != 1 or records.refused.counts:
                 return dataclasses.replace(step, entry=replace(step.entry, rest=False))
         entry = replace(advance(step.entry, reader, step.rest, deadline), rest=False)
-        return dataclasses.replace(step, entry=entry, block=step.block + line)
+        return dataclasses.replace(step, entry=entry, block=bytes(step.block) + line)
 
     def _read_table(self, track: Track, plan: deque[Found]) -> Records | None:
         """The next records of the first file of *plan*; None if it has none, or is still being written."""

@@ -14,7 +14,7 @@ import xxhash
 from msgspec.structs import replace
 
 from exporter.contracts import Deadline
-from exporter.sources.reading import CHUNK, HEAD, TAIL, Found, Identity, Reader, summed
+from exporter.sources.reading import CHUNK, HEAD, TAIL, Block, Found, Identity, Reader, summed
 
 UNKNOWN = -1
 
@@ -58,7 +58,7 @@ class RecordTooLong(Exception):
 
 def take(
     reader: Reader, offset: int, complete: Callable[[bytes], int], *, want: int, limit: int, deadline: Deadline
-) -> tuple[bytes, bytes, bool]:
+) -> tuple[Block, bytes, bool]:
     """Whole records from *offset* on, about *want* bytes, what follows them, and whether the file's end was reached.
 
     A record longer than *want* is read again with more room, up to *limit* bytes; beyond, RecordTooLong is raised.
@@ -68,7 +68,8 @@ def take(
         block = reader.read(offset, size, deadline)
         whole = complete(block)
         if whole or len(block) < size:
-            return block[:whole], block[whole:] if len(block) < size else b"", len(block) < size
+            # A view of the whole records: to cut them out would cost as much as to read them.
+            return memoryview(block)[:whole], block[whole:] if len(block) < size else b"", len(block) < size
         if size >= limit:
             raise RecordTooLong
         del block
@@ -84,7 +85,7 @@ class Step:
 
     entry: Entry
     offset: int = 0
-    block: bytes = b""
+    block: Block = b""
     rest: bytes = b""
     too_long: bool = False
 
@@ -138,7 +139,7 @@ def _skip(entry: Entry, reader: Reader, deadline: Deadline) -> Entry:
             return entry
 
 
-def advance(entry: Entry, reader: Reader, consumed: bytes, deadline: Deadline) -> Entry:
+def advance(entry: Entry, reader: Reader, consumed: Block, deadline: Deadline) -> Entry:
     """The entry after *consumed*, the content that followed its offset."""
     offset = entry.offset + len(consumed)
     head = entry.head if entry.offset >= HEAD else _mark(reader.read(0, min(HEAD, offset), deadline))
@@ -194,5 +195,5 @@ def repeats(entry: Entry, reader: Reader, deadline: Deadline) -> bool:
     )
 
 
-def _mark(content: bytes) -> str:
+def _mark(content: Block) -> str:
     return xxhash.xxh3_64_hexdigest(content)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from exporter.contracts import Refusals
 from exporter.sources.following import Step
 from exporter.sources.formatting import Formats
+from exporter.sources.reading import Block
 from exporter.sources.records import Records
 
 
@@ -20,7 +21,7 @@ class Gathered:
     """
 
     formats: Formats
-    blocks: list[bytes] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
     starts: list[int] = field(default_factory=list)
     origins: list[tuple[str, int]] = field(default_factory=list)
     size: int = 0

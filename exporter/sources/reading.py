@@ -8,6 +8,7 @@ import stat
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from exporter.contracts import Deadline
 from exporter.errors import SourceDataError, SourceDenied, SourceError, SourceTimeout, SourceUnavailable
@@ -20,9 +21,10 @@ _WHOLE, _STRIDE, _SAMPLE = 64 << 10, 32 << 10, 1 << 10
 _GZIP = 31  # zlib's word for: a gzip header, the largest window
 
 Identity = tuple[int, int]
+Block: TypeAlias = bytes | memoryview
 
 
-def summed(block: bytes, offset: int, checksum: int) -> int:
+def summed(block: Block, offset: int, checksum: int) -> int:
     """*checksum* gone on over *block*, which stands at *offset*: the CRC-32 of a file's first 64 KiB, then of samples.
 
     Of what follows, the first KiB of every 32 KiB is enough to tell two logs apart: their every line has another id

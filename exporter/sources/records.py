@@ -81,7 +81,7 @@ class LineFormat(Protocol):
         """How many leading bytes of *block* are whole records; 0 if not even the first is finished."""
         ...
 
-    def decode(self, block: bytes, place: Callable[[int], str], header: bytes = b"") -> Records:
+    def decode(self, block: bytes | memoryview, place: Callable[[int], str], header: bytes = b"") -> Records:
         """Read whole records; *place* names the byte at an offset into *block*, *header* is the file's first line.
 
         Never raises for bad records: each is refused (`bad_json`, `bad_utf8`, `wrong_columns`) and the rest is read.

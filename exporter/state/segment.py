@@ -124,12 +124,15 @@ class Segment:
         mask = np.uint64(self.capacity - 1)
         at = keys[:, 0] & mask if places is None else places
         entry = ((keys[:, 1] >> _HIGH) << _HIGH) | np.arange(start + 1, start + 1 + len(keys), dtype=np.uint64)
+        free: slice | NDArray[np.bool_] = slice(None)
+        if places is None:
+            free = self.index[at] == 0
         while len(at):
             # All rows claim the free places at once; whoever finds another's claim there goes on to the next.
-            free = self.index[at] == 0
             self.index[at[free]] = entry[free]
             lost = np.flatnonzero(self.index[at] != entry)
             at, entry = (at[lost] + np.uint64(1)) & mask, entry[lost]
+            free = self.index[at] == 0
 
     def reindex(self, committed: int) -> None:
         """Build the index anew from the log: committed rows first, so that later ones can be undone."""

@@ -245,7 +245,7 @@ class Table:
 
     def _grow(self, last: Segment, missing: int) -> None:
         """Let the *last* segment have room for as many rows as are *missing*, or as it may."""
-        capacity = min(4 * last.capacity, self.largest)
+        capacity = min(8 * last.capacity, self.largest)
         while capacity < self.largest and room(capacity) < last.limit + missing:
             capacity *= 2
         old = last.grow(capacity, max(0, self._committed - last.first))

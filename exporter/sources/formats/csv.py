@@ -43,7 +43,8 @@ class Csv:
         end = self._masked(block).rfind(b"\n") + 1
         return end or (block.find(b"\n") + 1 if len(block) > _LONGEST else 0)
 
-    def decode(self, block: bytes, place: Callable[[int], str], header: bytes = b"") -> Records:
+    def decode(self, block: bytes | memoryview, place: Callable[[int], str], header: bytes = b"") -> Records:
+        block = bytes(block)
         names, delimiter = columns_of(header)
         self._pattern = _quoted(delimiter)
         rows = _plain_rows(block, delimiter, len(names))

@@ -196,7 +196,9 @@ class JsonLines:
     def complete(self, block: bytes) -> int:
         return block.rfind(b"\n") + 1
 
-    def decode(self, block: bytes, place: Callable[[int], str], header: bytes = b"") -> Records:  # noqa: ARG002
+    def decode(
+        self, block: bytes | memoryview, place: Callable[[int], str], header: bytes = b""  # noqa: ARG002
+    ) -> Records:
         lines = _lines(block)
         starts: list[int] = []
 
@@ -214,7 +216,7 @@ class JsonLines:
         refused = Refusals()
         rows = _decoded(self._decode_any, block, lines)
         if rows is None:
-            starts, rows = self._by_line(block, place, refused)
+            starts, rows = self._by_line(bytes(block), place, refused)
         columns = self._columns(self._wide, rows) or {}
         self._learn()
         return Records(columns, len(rows), place_of, refused)
@@ -306,12 +308,12 @@ def _union(kinds: set[Any]) -> Any:
     return union
 
 
-def _lines(block: bytes) -> int:
-    lines = int(np.count_nonzero(np.frombuffer(block, np.uint8) == _NEWLINE))
-    return lines if block.endswith(b"\n") else lines + 1
+def _lines(block: bytes | memoryview) -> int:
+    ends = np.frombuffer(block, np.uint8) == _NEWLINE
+    return int(np.count_nonzero(ends)) + (not (len(ends) and ends[-1]))
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], block: bytes, lines: int) -> list[Any] | None:
+def _decoded(decoder: msgspec.json.Decoder[Any], block: bytes | memoryview, lines: int) -> list[Any] | None:
     """All objects of *block*, if it holds nothing else and just one per line."""
     try:
         rows: list[Any] = decoder.decode_lines(block)
