@@ -33,7 +33,7 @@ def library(npm: Path) -> Path:
             for part in PACKAGE:
                 shutil.copy(HERE / part, made)
             quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-            subprocess.run([npm, "ci", *quiet], cwd=made, check=True, stdin=subprocess.DEVNULL, timeout=110)
+            subprocess.run([npm, "ci", *quiet], cwd=made, check=True, stdin=subprocess.DEVNULL, timeout=240)
             if not folder.exists():  # another run may have been faster
                 made.rename(folder)
     return folder

@@ -12,6 +12,9 @@ from tests.dashboards.asking import answers
 from tests.dashboards.conftest import LIVE
 from tests.dashboards.grafana import panels
 
+pytestmark = pytest.mark.timeout(300)
+"""The first test waits for the week to be filled, and perhaps for packages."""
+
 NAMES = ["every", "tumour", LIVE]
 
 

@@ -13,6 +13,9 @@ from tests.dashboards.conftest import LIVE
 from tests.dashboards.grafana import Asked, asked
 from tests.dashboards.promql import names, walk
 
+pytestmark = pytest.mark.timeout(300)
+"""The first test waits for the week to be filled, and perhaps for packages."""
+
 AT_THE_SERVER = r"model / (Requests|Latency) at the server / "
 TWO_CLASSES = "the demo's model tells two classes"
 EMPTY = {
