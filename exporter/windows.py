@@ -247,15 +247,23 @@ class CountWindow:
         A row that is taken back leaves, and its corrected result enters.  Of equal label times the later row is newer.
         """
         entered, left = [], []
-        for group in np.flatnonzero(np.bincount(scored.group)).tolist():
-            mine = scored.group == group
+        back = scored.sign < 0
+        # A record has two bytes for its group, and numbers of two bytes are sorted in linear time.
+        order = np.argsort(scored.group.astype(np.uint16), kind="stable")
+        for mine in np.split(order, np.cumsum(np.bincount(scored.group))[:-1]):
+            if not len(mine):
+                continue
+            group = int(scored.group[mine[0]])
             kept = self.groups.get(group, np.empty(0, self.row))
-            taken_back = scored.slot[mine & (scored.sign < 0)]
+            taken_back = scored.slot[mine[back[mine]]]
             gone = np.isin(kept["slot"], taken_back)
-            at = np.flatnonzero(mine & (scored.sign > 0))
+            at = mine
             if len(taken_back):
+                at = mine[~back[mine]]
                 # Of several results for one prediction within these rows only the last one stands.
                 at = at[_last_of_each(scored.slot[at])]
+            if len(kept) - np.count_nonzero(gone) >= self.rows:
+                at = at[scored.label_time[at] >= kept["label_time"][0]]
             new = _rows(scored, at[_newest(scored.label_time[at], self.rows)], self.row)
             merged = np.concatenate([kept[~gone], new])
             merged = merged[_newest(merged["label_time"], len(merged))]
