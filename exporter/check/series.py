@@ -40,7 +40,7 @@ def of_version(model: ModelConfig, classes: int, errors: int = 0, *, groups: int
         names["label"] = _classes(spec, classes)
     for one in spec.segments:
         names[one.vocabulary] = ["other", *_groups(one, min(groups, one.top))]
-    total = sum(spec.labels[:2] == ("model", "version") for spec in report.SPECS)
+    total = len(report.group_series(spec))
     for family in plugins.families_of(model.spec):
         windows = len(model.windows) if family.windowed else 0
         total += len(family.series(names)) + windows * len(family.window_series(names))

@@ -68,6 +68,7 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "min_samples": model.min_samples,
             "objectives": model.objectives or None,
             "baseline": model.baseline or None,
+            "champion": model.champion,
             "retire_after": duration_text(model.retire_after),
             "allowed_lateness": duration_text(model.allowed_lateness),
             "max_versions": model.max_versions,

@@ -128,6 +128,7 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
         min_samples=entry["min_samples"],
         objectives=entry["objectives"],
         baseline=entry["baseline"],
+        champion=None if entry["champion"] is None else canonical(entry["champion"]),
         retire_after=float(entry["retire_after"]),
         allowed_lateness=float(entry["allowed_lateness"]),
         max_versions=entry["max_versions"],

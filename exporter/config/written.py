@@ -244,6 +244,13 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         dict[Measure, Ratio],
         Meta(description="Measures of the model when it was accepted, which `thresholds.drop` compares with."),
     ] = {}
+    champion: Annotated[
+        Scalar | None,
+        Meta(
+            description="The version that others are compared with, as their rows name it; without it, the one with "
+            "the most labelled predictions of the last day."
+        ),
+    ] = None
     retire_after: Annotated[
         PositiveDuration, Meta(description="Series of a version are dropped when it was silent for so long.")
     ] = Duration(7 * DAY)

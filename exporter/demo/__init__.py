@@ -57,6 +57,7 @@ models:
     thresholds:
       accuracy: {{warning: 0.88, critical: 0.83}}
       recall: {{warning: 0.8, critical: 0.7}}
+    champion: "1.0"  # the version that the canary is compared with
     delay_buckets: [1s, 2s, 5s, 10s, 20s, 30s, 1m, 5m]
 
 # The model server itself. The demo runs it as its own child; of one that runs by itself, name a probe of its life

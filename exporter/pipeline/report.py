@@ -13,6 +13,7 @@ from exporter.config.thresholds import bound
 from exporter.contracts import (
     Floats,
     MetricSpec,
+    ModelSpec,
     ModelStatus,
     Series,
     VersionStatus,
@@ -77,6 +78,13 @@ SPECS = (
         "Labelled predictions that a group of an attribute needs in a window to be measured, as the config says.",
         ("model", "attribute"),
     ),
+    MetricSpec(
+        "model_champion_info",
+        "gauge",
+        "The version that the config calls the champion, whether it was seen or not; always 1. Without it, rules take "
+        "the version with the most labelled predictions of the last day.",
+        ("model", "version"),
+    ),
 )
 
 Block = tuple[tuple[str, ...], object, Pairs, Callable[[], Sequence[Series]], list[float]]
@@ -97,7 +105,7 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
     for group in groups:
         labels = ledger.labels(group)
         owner = (ledger.name, "group", str(group))
-        out.append((owner, (), labels, partial(_group_series, ledger), _group_values(ledger, group)))
+        out.append((owner, (), labels, partial(group_series, ledger.spec), _group_values(ledger, group)))
         for tally in ledger.tallies:
             owner = (ledger.name, type(tally.family).__name__, str(group))
             values = tally.values(names, windows, group)
@@ -125,18 +133,22 @@ def _config_series(config: ModelConfig) -> list[Series]:
     objectives = [Series("model_objective", (("slo", name),)) for name in config.objectives]
     baseline = [Series("model_baseline_ratio", (("measure", measure),)) for measure in config.baseline]
     sizes = [Series("model_segment_min_group_size", (("attribute", one.name),)) for one in config.spec.segments]
-    return [*thresholds, samples, *objectives, *baseline, *sizes]
+    champion = [Series("model_champion_info", (("version", config.champion),))] if config.champion else []
+    return [*thresholds, samples, *objectives, *baseline, *sizes, *champion]
 
 
 def _config_values(config: ModelConfig) -> list[float]:
     thresholds = [value for bounds in config.thresholds.values() for value in bounds.values()]
     sizes = [one.min_group_size for one in config.spec.segments]
-    return [*thresholds, config.min_samples, *config.objectives.values(), *config.baseline.values(), *sizes]
+    champion = [1] if config.champion else []
+    ratios = [*config.objectives.values(), *config.baseline.values()]
+    return [*thresholds, config.min_samples, *ratios, *sizes, *champion]
 
 
-def _group_series(ledger: Ledger) -> list[Series]:
+def group_series(spec: ModelSpec) -> list[Series]:
+    """What each version of a model has, whatever its families."""
     return [
-        Series("model_info", (("task", ledger.spec.task),)),
+        Series("model_info", (("task", spec.task),)),
         Series("model_last_prediction_timestamp_seconds"),
         Series("model_last_label_timestamp_seconds"),
         Series("model_pending_predictions"),
@@ -247,4 +259,4 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-__all__ = ["SPECS", "Block", "blocks", "status"]
+__all__ = ["SPECS", "Block", "blocks", "group_series", "status"]

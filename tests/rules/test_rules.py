@@ -19,7 +19,7 @@ from exporter.config.thresholds import ModelThresholds, TargetThresholds, bound
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "alert_rules"
 RUNBOOKS = ROOT / "docs/runbooks"
-FILES = [FOLDER / "links.yml", FOLDER / "recording.yml", FOLDER / "alerts.yml"]
+FILES = [FOLDER / f"{name}.yml" for name in ("links", "recording", "versions", "alerts")]
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 REPLICA = "instance, pod, container, endpoint, node"
 OF_PROMETHEUS = {"up", "ALERTS"}

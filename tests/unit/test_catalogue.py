@@ -16,6 +16,7 @@ CONFIG_GAUGES = """\
     thresholds: {accuracy: {warning: 0.9}}
     objectives: {accuracy: 0.95}
     baseline: {accuracy: 0.97}
+    champion: 1
 """
 
 

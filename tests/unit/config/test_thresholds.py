@@ -34,6 +34,7 @@ models:
     min_samples: 30
     objectives: {accuracy: 0.95}
     baseline: {accuracy: 0.97, recall: 1}
+    champion: 1.4
 targets:
   t: {process: {port: 1}, thresholds: {memory: {critical: 0.5}, cpu: null}}
 """
@@ -66,6 +67,7 @@ def test_bounds_are_metrics(config):
         '{model="m",measure="accuracy"} 0.97',
         '{model="m",measure="recall"} 1.0',
     ]
+    assert bounds("model_champion_info", text) == ['{model="m",version="1.4"} 1']
 
 
 def test_a_model_that_the_data_name_has_the_bounds_of_its_config(config):

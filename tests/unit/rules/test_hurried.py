@@ -14,6 +14,7 @@ from tests.running import ROOT
 FACTOR = Fraction(100)
 FILES = [
     ROOT / "alert_rules/recording.yml",
+    ROOT / "alert_rules/versions.yml",
     ROOT / "alert_rules/alerts.yml",
     ROOT / "alert_rules/links.yml",
     ROOT / "alert_rules/alertmanager.yml",
