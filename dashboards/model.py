@@ -104,24 +104,42 @@ def _versions() -> Json:
     )  # fmt: skip
 
 
+def _challengers() -> Json:
+    difference = "model_version:model_quality:difference"
+    records = {"{{version}}": "", "{{version}}, from": "_lower", "{{version}}, to": "_upper"}
+    queries = {name: of(f"{difference}{bound}_increase1d", MEASURE) for name, bound in records.items()}
+    champion = f"group by (version) ({of('model_version:model_champion:one')})"
+    return timeseries(
+        "Difference from the champion",
+        "$measure of every other version less that of the champion, over one day, with its interval of 95 %: a "
+        "version is better where all of it is above 0, worse where all of it is below. Nothing while one of them has "
+        f"too few labels. Records: `{difference}_increase1d`, `{difference}_lower_increase1d`, "
+        f"`{difference}_upper_increase1d`, `model_version:model_champion:one`.",
+        *(Query(f"max by (version) ({expr})", name) for name, expr in queries.items()),
+        Query(f"0 * {champion}", "{{version}} is the champion"),
+        size=(12, 8), unit="percentunit", decimals=1, empty="One version, or too few labels",
+    )
+
+
 def _versions_over_time() -> list[Json]:
     return [
         timeseries(
             "Quality by version",
             "$measure over one day. Record: `model_version:model_quality:ratio_increase1d`.",
-            Query(f"max by (version) ({QUALITY_OF_VERSIONS})", "{{version}}"), unit="percentunit", maximum=1,
-            empty="No labels",
+            Query(f"max by (version) ({QUALITY_OF_VERSIONS})", "{{version}}"), size=(12, 8), unit="percentunit",
+            maximum=1, empty="No labels",
         ),
+        _challengers(),
         timeseries(
             "Predictions by version", "Predictions per second. Metric: `model_predictions_total`.",
-            Query(f"sum by (version) ({of.rate('model_predictions_total')})", "{{version}}"), stacked=True,
-            unit="reqps", minimum=0, empty="No traffic",
+            Query(f"sum by (version) ({of.rate('model_predictions_total')})", "{{version}}"), size=(12, 8),
+            stacked=True, unit="reqps", minimum=0, empty="No traffic",
         ),
         timeseries(
             "Latency by version",
             "Time that 95 % of the predictions do not exceed. Metric: `model_prediction_latency_seconds`.",
             Query(of.quantile(0.95, "model_prediction_latency_seconds", "version"), "{{version}}"),
-            unit="s", minimum=0, empty="No latencies",
+            size=(12, 8), unit="s", minimum=0, empty="No latencies",
         ),
     ]  # fmt: skip
 

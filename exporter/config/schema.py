@@ -18,11 +18,11 @@ from exporter.config.nodes import BROKEN, Node, read
 from exporter.config.resolved import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
 from exporter.config.streams import field, stream
 from exporter.config.targets import target
-from exporter.config.thresholds import as_bounds, with_bounds
+from exporter.config.thresholds import Threshold, as_bounds, with_bounds
 from exporter.config.types import canonical
 from exporter.config.windows import item, windows
 from exporter.config.written import NOTES, FieldEntry, Limits, ModelEntry, Root, StreamEntry, TargetEntry
-from exporter.contracts import ModelSpec
+from exporter.contracts import ModelSpec, WindowSpec
 
 __all__ = ["Config", "Limits", "ModelConfig", "ProbeConfig", "Stream", "TargetConfig", "load", "parse"]
 
@@ -118,22 +118,25 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
         delay_buckets=with_bounds(spec.delay_buckets, thresholds, "label_delay"),
         score_edges=edges,
     )
+    spec = tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"])
+    return _resolved(entry, spec, chosen, thresholds)
+
+
+def _resolved(
+    entry: Mapping[str, Any], spec: ModelSpec, chosen: tuple[WindowSpec, ...], thresholds: dict[str, Threshold]
+) -> ModelConfig:
+    """The model of an *entry* without a fault."""
+    same = (
+        "predictions", "labels", "min_samples", "objectives", "baseline", "max_versions", "early_labels", "remembered",
+    )  # fmt: skip
+    durations = ("horizon", "retire_after", "allowed_lateness")
+    kept: dict[str, Any] = {name: entry[name] for name in same} | {name: float(entry[name]) for name in durations}
     return ModelConfig(
-        spec=tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"]),
-        predictions=entry["predictions"],
-        labels=entry["labels"],
-        horizon=float(entry["horizon"]),
+        spec=spec,
         windows=chosen,
         thresholds=thresholds,
-        min_samples=entry["min_samples"],
-        objectives=entry["objectives"],
-        baseline=entry["baseline"],
         champion=None if entry["champion"] is None else canonical(entry["champion"]),
-        retire_after=float(entry["retire_after"]),
-        allowed_lateness=float(entry["allowed_lateness"]),
-        max_versions=entry["max_versions"],
-        early_labels=entry["early_labels"],
-        remembered=entry["remembered"],
+        **kept,
     )
 
 

@@ -137,7 +137,8 @@ OF_QUALITY = (
     "model_predictions_total", "model_labelled_predictions_total", "model_labelled_predictions_retracted_total",
     "model_outcomes_total", "model_outcomes_retracted_total", "model_confusion_total",
     "model_confusion_retracted_total", "model_class_info", "model_info",
-    "model_threshold", "model_objective", "model_baseline_ratio", "model_server_threshold",
+    "model_threshold", "model_objective", "model_baseline_ratio", "model_champion_info",
+    "model_server_threshold",
 )  # fmt: skip
 
 
@@ -192,6 +193,7 @@ def _bounds(scrape: Labels, model: Model, times: Sequence[int]) -> Iterator[Cour
             labels = of | {"measure": measure, "bound": "min", "severity": severity}
             yield "model_threshold", labels, times, [value] * many
         yield "model_baseline_ratio", of | {"measure": measure}, times, [0.93] * many
+    yield "model_champion_info", of | {"version": model.versions[0]}, times, [1] * many
     yield "model_objective", of | {"slo": "accuracy"}, times, [0.9] * many
     for measure, value in BOUNDS.items():
         bound = "min" if measure == "label_coverage" else "max"

@@ -22,7 +22,10 @@ EMPTY = {
     "every": {AT_THE_SERVER: "only the server of the model tumour tells metrics of its own"},
     "tumour": {},
     "fraud.v2+eu": {AT_THE_SERVER: "as above"},
-    "risk": {AT_THE_SERVER: "as above"},
+    "risk": {
+        AT_THE_SERVER: "as above",
+        r"model / Difference from the champion / [ABC]": "a mean of recalls is no share: its error is not known",
+    },
     LIVE: {
         AT_THE_SERVER: "the demo's server tells none of its own",
         r"alerts / (Firing alerts|When they fired)": "no alert fires within seconds",
@@ -32,6 +35,7 @@ EMPTY = {
         r"(fleet / Model servers / B|model / Crashes)": "the demo's server has not crashed yet",
         r"model / (Throttled|Tasks|Out of memory|Memory in bytes / B)": "the demo watches no scope but the host",
         r"model / GPU": "there may be none",
+        r"model / Difference from the champion / [ABC]": "too few labels came within seconds",
         r"model / (Errors|R² and percentage error|Residuals|Top-k accuracy|Quality of the sets)": TWO_CLASSES,
         r"model / (NDCG|Mean reciprocal rank|Hit rate)": TWO_CLASSES,
         r"model / (Latency|Failed predictions|Label coverage over time|Age of the newest record) / [A-D]":
