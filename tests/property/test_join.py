@@ -83,7 +83,7 @@ def tiny_segments(monkeypatch):
     monkeypatch.setattr(table, "SMALLEST", 8)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(STREAMS, CUTS, st.sampled_from([2.0, 4.0, np.inf]))
 def test_the_join_does_what_its_rules_say(stream, cuts, horizon):
     """Counts, retractions, pending, held, final labels and results are those of the rules, row by row."""
@@ -101,6 +101,7 @@ def test_the_join_does_what_its_rules_say(stream, cuts, horizon):
     }
 
 
+@settings(deadline=None)
 @given(STREAMS, CUTS, CUTS)
 def test_cuts_do_not_matter(stream, one_way, another):
     """Without a horizon, counts, pending, held and labels are the same however the stream is cut into cycles."""
@@ -113,6 +114,7 @@ def test_cuts_do_not_matter(stream, one_way, another):
     assert all(result == results[0] for result in results)
 
 
+@settings(deadline=None)
 @given(STREAMS, CUTS)
 def test_what_is_taken_back_was_counted_with_the_same_label_and_time(stream, cuts):
     """Every row of sign -1 undoes one of sign +1 with the very label and label time that it was counted with."""
