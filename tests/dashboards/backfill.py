@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -103,7 +103,7 @@ class Time:
         return self.grid(min(self.span, FRESH))
 
 
-def openmetrics(courses: Iterator[Course]) -> Iterator[str]:
+def openmetrics(courses: Iterable[Course]) -> Iterator[str]:
     """The text that promtool turns into blocks; series of one name come together."""
     for name, labels, times, values in sorted(courses, key=lambda one: one[0]):
         pairs = ",".join(f'{key}="{value}"' for key, value in labels.items())

@@ -62,15 +62,22 @@ def record(prometheus: Prometheus, found: Sequence[Rule], time: Time) -> None:
     """Back-fill the records of all rules, level by level; *prometheus* is stopped before and after."""
     for level in levels(found):
         prometheus.start()
-        courses = [course for rule in level for course in _recorded(prometheus, rule, time)]
+        courses = _recorded(prometheus, level, time)
         prometheus.stop()
-        prometheus.backfill(openmetrics(iter(courses)))
+        prometheus.backfill(openmetrics(courses))
 
 
-def _recorded(prometheus: Prometheus, rule: Rule, time: Time) -> Iterator[Course]:
+def _recorded(prometheus: Prometheus, found: Sequence[Rule], time: Time) -> list[Course]:
+    """The series of a level; several rules may write one of them, each at times of its own."""
+    samples: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, float]] = {}
     dense = time.end - min(time.fresh, time.span)
-    for start, end, step in ((time.end - time.span, dense - 1, time.coarse), (dense, time.end, 60)):
-        for series in prometheus.over(rule.expr, start, end, step):
-            labels = {key: value for key, value in series["metric"].items() if key != "__name__"}
-            times, values = zip(*((int(at), float(value)) for at, value in series["values"]), strict=True)
-            yield rule.record, labels | dict(rule.labels), times, values
+    for rule in found:
+        for start, end, step in ((time.end - time.span, dense - 1, time.coarse), (dense, time.end, 60)):
+            for series in prometheus.over(rule.expr, start, end, step):
+                labels = {key: value for key, value in series["metric"].items() if key != "__name__"}
+                key = rule.record, frozenset((labels | dict(rule.labels)).items())
+                samples.setdefault(key, {}).update((int(at), float(value)) for at, value in series["values"])
+    return [
+        (record, dict(labels), *zip(*sorted(values.items()), strict=True))
+        for (record, labels), values in samples.items()
+    ]
