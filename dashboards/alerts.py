@@ -34,9 +34,7 @@ def _summary() -> list[Json]:
 
 
 def _firing() -> Json:
-    ranked = " or ".join(
-        f"({rank} * group by ({LABELS}) ({_of(severity)}))" for severity, rank in RANKS.items()
-    )
+    ranked = " or ".join(f"({rank} * group by ({LABELS}) ({_of(severity)}))" for severity, rank in RANKS.items())
     since = f"ALERTS_FOR_STATE{{{OURS}}} and ignoring (alertstate) {FIRING}"
     columns = [
         Column("Severity", ranked),

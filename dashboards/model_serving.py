@@ -148,8 +148,9 @@ def _life() -> list[Json]:
 
 def _nearest_to_their_limits() -> list[Json]:
     return [
-        _share("CPU", "CPU time used of the cores that may be used.", "model_server_cpu_utilization_ratio", SCOPE,
-               "cpu"),
+        _share(
+            "CPU", "CPU time used of the cores that may be used.", "model_server_cpu_utilization_ratio", SCOPE, "cpu"
+        ),
         _share("Memory", "Memory used of what may be used.", "model_server_memory_utilization_ratio", SCOPE, "memory"),
         _share("Disks", "Bytes used of each file system.", "model_server_disk_utilization_ratio", DISK, "disk"),
     ]

@@ -82,9 +82,7 @@ def _panel(
 # --- one number ----------------------------------------------------------------------------------
 
 
-def stat(
-    title: str, description: str, *queries: Query, size: tuple[int, int] = (4, 4), **look: Unpack[Look]
-) -> Json:
+def stat(title: str, description: str, *queries: Query, size: tuple[int, int] = (4, 4), **look: Unpack[Look]) -> Json:
     """Big numbers; coloured all over where `steps` judge them."""
     options = {
         "colorMode": "background" if "steps" in look else "none",
@@ -124,8 +122,15 @@ def timeseries(
         "tooltip": {"mode": "multi", "sort": "desc"},
     }  # fmt: skip
     return _panel(
-        "timeseries", title, description, queries, size=size, look=look, colours=ONE_PER_NAME,
-        options=options, custom=custom,
+        "timeseries",
+        title,
+        description,
+        queries,
+        size=size,
+        look=look,
+        colours=ONE_PER_NAME,
+        options=options,
+        custom=custom,
     )
 
 
@@ -143,7 +148,13 @@ def timeline(
     }
     custom = {"fillOpacity": 75, "lineWidth": 0}
     return _panel(
-        "state-timeline", title, description, queries, size=size, look=look, options=options,
+        "state-timeline",
+        title,
+        description,
+        queries,
+        size=size,
+        look=look,
+        options=options,
         custom=custom,
     )
 

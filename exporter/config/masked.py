@@ -86,6 +86,9 @@ def _of_task(spec: ModelSpec, fields: Mapping[str, FieldSpec]) -> dict[str, Any]
     }
     several = spec.task in {"multiclass", "multilabel"}
     return {
+        "betas": list(spec.betas) or None,
+        "costs": spec.costs or None,
+        "confidence": spec.confidence if spec.task in CLASSIFICATION else None,
         "curve_classes": spec.probabilities if several and "probabilities" in fields else None,
         "top_k": list(spec.top_k) if spec.probabilities and spec.task == "multiclass" else None,
         "regression": _plain(spec.regression) if spec.task == "regression" else None,

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
-from exporter.config.faults import Faults, join_key, listed, nearest
+from exporter.config.faults import Faults, Mark, join_key, listed, nearest
 from exporter.config.nodes import BROKEN, Node
 from exporter.config.windows import item
 from exporter.config.written import RankingEntry, RegressionEntry, SegmentEntry
@@ -19,6 +19,10 @@ _KEYS = {
     "max_classes": _NAMED,
     "confusion_classes": CLASSIFICATION,
     "curve_classes": {"multiclass", "multilabel"},
+    "betas": CLASSIFICATION,
+    "costs": CLASSIFICATION,
+    "confidence": CLASSIFICATION,
+    "score_edges": {"binary"},
     "top_k": {"multiclass"},
     "objectives": _NAMED,
     "baseline": _NAMED,
@@ -117,6 +121,33 @@ def ranking(faults: Faults, node: Node, entry: Any, key: str) -> RankingSpec:
             message = f"only the first {entry.depth} items are remembered; raise depth, or lower it"
             faults.add(item(node.at("cutoffs"), position).mark, f"{place}[{position}]", message)
     return RankingSpec(depth=entry.depth, relevant=entry.relevant, cutoffs=tuple(cutoffs))
+
+
+def costs(
+    faults: Faults, node: Node, written: Any, known: tuple[tuple[str, ...], Mapping[str, str]], key: str
+) -> dict[str, dict[str, float]]:
+    """Costs by actual and predicted class; *known* are the declared classes and the other spellings of them."""
+    if _broken(written):
+        return {}
+
+    def name(text: str, mark: Mark, place: str) -> str:
+        classes, aliases = known
+        found = aliases.get(text, text)
+        if classes and found not in classes:
+            faults.add(mark, place, "is none of the declared classes")
+        return found
+
+    found: dict[str, dict[str, float]] = {}
+    for text, row in written.items():
+        place = join_key(key, text)
+        actual = found.setdefault(name(text, node.keys[text], place), {})
+        for other, cost in row.items():
+            actual[name(other, node.at(text).keys[other], join_key(place, other))] = cost
+    return found
+
+
+def _broken(written: Any) -> bool:
+    return written is BROKEN or any(row is BROKEN or BROKEN in row.values() for row in written.values())
 
 
 def top_k(faults: Faults, node: Node, entry: Mapping[str, Any], classes: tuple[str, ...], key: str) -> tuple[int, ...]:

@@ -211,6 +211,19 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         list[PositiveDuration],
         Meta(min_length=1, description="Upper bounds of the histogram of how late labels come."),
     ] = field(default_factory=_delay_buckets)
+    betas: Annotated[
+        list[Positive], Meta(max_length=10, description="Betas of F-beta: above 1 recall weighs more than precision.")
+    ] = []
+    costs: Annotated[
+        dict[str, dict[str, float]],
+        Meta(
+            description="What a prediction costs, by actual and by predicted class: "
+            "`{fraud: {legit: 100}, legit: {fraud: 5}}`; what is left out costs 0."
+        ),
+    ] = {}
+    confidence: Annotated[
+        Inside, Meta(description="How sure the bounds of measures are, in the gauges of windows.")
+    ] = 0.95
     score_edges: Annotated[
         list[Inside] | ScoreReference | None,
         Meta(

@@ -114,7 +114,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `classes` are canonical class names (of a multilabel model: label names) in code order: declared ones first, else
     learned up to `max_classes`.  `probabilities` is how many of them each prediction is remembered with, 0 if none.
-    `score_edges` cut the scores into bins; there are none where predictions carry no score.
+    `score_edges` cut the scores into bins; there are none where predictions carry no score.  `costs` are by actual and
+    by predicted class.
     """
 
     name: str
@@ -132,6 +133,9 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     regression: RegressionSpec = RegressionSpec()
     ranking: RankingSpec = RankingSpec()
     score_edges: tuple[float, ...] = ()
+    betas: tuple[float, ...] = ()
+    costs: dict[str, dict[str, float]] = {}
+    confidence: float = 0.95
 
     @property
     def capacity(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.contracts import ANY, MetricSpec, Series
+from exporter.contracts import ANY, Floats, MetricSpec, Series
 
 UNDEFINED = float("nan")
 
@@ -17,6 +17,14 @@ def twin(name: str, help_: str, labels: tuple[str, ...] = ()) -> tuple[MetricSpe
 def both(name: str, *all_pairs: tuple[tuple[str, str], ...]) -> list[Series]:
     """The series of a counter called *name* (without `_total`) and of its twin, one for each of *all_pairs*."""
     return [Series(f"{name}{kind}_total", pairs) for kind in ("", "_retracted") for pairs in all_pairs]
+
+
+def mean_ratio(upper: Floats, lower: Floats, weights: Floats | None = None) -> float:
+    """The mean of upper / lower over classes; undefined without any, and as soon as it is for one class."""
+    if not len(lower) or not lower.all() or (weights is not None and not weights.sum()):
+        return UNDEFINED
+    ratio = upper / lower
+    return float(ratio.mean() if weights is None else ratio @ weights / weights.sum())
 
 
 LABELLED = twin(

@@ -16,8 +16,8 @@ import numpy as np
 
 from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import labelled
-from exporter.families.labelled import UNDEFINED, both, twin
-from exporter.families.quality import MEASURES, OUTCOMES, mean_ratio
+from exporter.families.labelled import UNDEFINED, both, mean_ratio, twin
+from exporter.families.quality import MEASURES, OUTCOMES
 
 AVERAGES = ("micro", "macro", "weighted", "samples")
 
@@ -135,7 +135,7 @@ class Multilabel:
             defined = counts[first + len(MEASURES) + at]
             out += [
                 float(upper.sum() / lower.sum()) if lower.sum() else UNDEFINED,
-                mean_ratio(upper, lower, None),
+                mean_ratio(upper, lower),
                 mean_ratio(upper, lower, tp + fn),
                 float(np.clip(counts[first + at] / defined, 0, 1)) if defined else UNDEFINED,
             ]

@@ -7,14 +7,16 @@ occur in the window.  Where scikit-learn warns that a value is ill-defined and a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from exporter.contracts import CLASSIFICATION, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
-from exporter.families import labelled
-from exporter.families.labelled import UNDEFINED
+from exporter.families import agreement, confidence, labelled
+from exporter.families.agreement import Agreement, Counts, divided
+from exporter.families.labelled import UNDEFINED, mean_ratio
 
 OUTCOMES = ("tp", "fp", "fn", "tn")
 MEASURES = ("precision", "recall", "f1")
@@ -34,6 +36,8 @@ class Quality:
         labelled.RECALL,
         labelled.F1,
         labelled.IN_WINDOW,
+        *agreement.SPECS,
+        confidence.BOUND,
     )  # fmt: skip
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     feed: ClassVar[Literal["traffic", "scored"]] = "scored"
@@ -47,6 +51,8 @@ class Quality:
         self.shown = model.confusion_classes
         binary = ("binary",) if model.task == "binary" else ()
         self.averages = (*binary, "micro", "macro", "weighted")
+        self.agreement = Agreement(model)
+        self.deviations = confidence.deviations(model.confidence)
 
     def cells(self, rows: Scored) -> Cells:
         local = rows.actual.astype(np.int64) * self.classes + rows.predicted
@@ -65,7 +71,7 @@ class Quality:
         counters = [one for name, all_pairs in labels for one in labelled.both(name, *all_pairs)]
         positive = self.positive if "binary" in self.averages else None
         infos = [(("class", c), ("positive", "true" if c == positive else "false")) for c in classes]
-        return counters + [Series("model_class_info", pairs) for pairs in infos]
+        return [*counters, *(Series("model_class_info", pairs) for pairs in infos), *self.agreement.cost_series()]
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         classes = len(names["class"])
@@ -73,7 +79,8 @@ class Quality:
         parts = [_correct(side) for side in sides]
         parts += [_outcomes(side) for side in sides]
         parts += [self._folded(side) for side in sides]
-        return [*(count for part in parts for count in part.astype(np.int64).tolist()), *[1] * classes]
+        counts = (count for part in parts for count in part.astype(np.int64).tolist())
+        return [*counts, *[1] * classes, *self.agreement.cost_values()]
 
     def _shown(self, classes: Sequence[str]) -> list[str]:
         if len(classes) <= self.shown:
@@ -101,47 +108,71 @@ class Quality:
             for measure in MEASURES
             for average in self.averages
         ]
-        return [Series("model_window_labelled_predictions"), Series("model_accuracy_ratio"), *averaged]
+        return [
+            Series("model_window_labelled_predictions"),
+            Series("model_accuracy_ratio"),
+            *averaged,
+            *self.agreement.window_series(),
+            *confidence.series("accuracy", *MEASURES),
+        ]
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
         classes = names["class"]
-        matrix = self._matrix(counts, len(classes))
-        total = float(matrix.sum())
-        if not total:
-            return [0, *[UNDEFINED] * (1 + len(MEASURES) * len(self.averages))]
-        hit, predicted, actual = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
-        accuracy = float(hit.sum()) / total
-        here = (predicted + actual) > 0
-        per_class = {
-            "precision": (hit, predicted),
-            "recall": (hit, actual),
-            "f1": (2 * hit, predicted + actual),
+        found = Counts.of(self._matrix(counts, len(classes)))
+        if not found.total:
+            return [0, *[UNDEFINED] * (len(self.window_series(names)) - 1)]
+        accuracy = float(found.hit.sum()) / found.total
+        one = classes.index(self.positive) if self.positive in classes else None
+        measures = {
+            "precision": (found.hit, found.predicted),
+            "recall": (found.hit, found.actual),
+            "f1": (2 * found.hit, found.predicted + found.actual),
         }
-        averaged: list[float] = []
-        for upper, lower in per_class.values():
-            for average in self.averages:
-                if average == "binary":
-                    averaged.append(self._of_positive(classes, upper, lower))
-                elif average == "micro":
-                    averaged.append(accuracy)
-                else:
-                    weights = actual[here] if average == "weighted" else None
-                    averaged.append(mean_ratio(upper[here], lower[here], weights))
-        return [int(total), accuracy, *averaged]
+        averaged = [self._averaged(found, one, accuracy, *measure) for measure in measures.values()]
+        head = "binary" if "binary" in self.averages else "macro"
+        heads = {name: values[head] for name, values in zip(measures, averaged, strict=True)}
+        return [
+            int(found.total),
+            accuracy,
+            *(value for values in averaged for value in values.values()),
+            *self.agreement.window_values(classes, found, one),
+            *self._bounds(found, one, {"accuracy": accuracy, **heads}),
+        ]
 
-    def _of_positive(self, classes: Sequence[str], upper: Floats, lower: Floats) -> float:
-        if self.positive not in classes:
-            return UNDEFINED
-        at = classes.index(self.positive)
-        return float(upper[at] / lower[at]) if lower[at] else UNDEFINED
+    def _averaged(
+        self, found: Counts, one: int | None, accuracy: float, upper: Floats, lower: Floats
+    ) -> dict[str, float]:
+        """upper / lower by average; micro averages of all these are the accuracy."""
+        here = (found.predicted + found.actual) > 0
+        values = {
+            "micro": accuracy,
+            "macro": mean_ratio(upper[here], lower[here]),
+            "weighted": mean_ratio(upper[here], lower[here], found.actual[here]),
+        }
+        if "binary" not in self.averages:
+            return values
+        return {"binary": UNDEFINED if one is None else divided(upper[one], lower[one]), **values}
 
-
-def mean_ratio(upper: Floats, lower: Floats, weights: Floats | None) -> float:
-    """The mean of upper / lower over classes; undefined without any, and as soon as it is for one class."""
-    if not len(lower) or not lower.all() or (weights is not None and not weights.sum()):
-        return UNDEFINED
-    ratio = upper / lower
-    return float(ratio.mean() if weights is None else ratio @ weights / weights.sum())
+    def _bounds(self, found: Counts, one: int | None, heads: Mapping[str, float]) -> list[float]:
+        """Lower and upper bounds of accuracy and of each measure of the positive class, or else of all classes."""
+        here = np.flatnonzero((found.predicted + found.actual) > 0)
+        if "binary" in self.averages:
+            here = np.array([] if one is None else [one], np.intp)
+        hit, predicted, actual = found.hit[here], found.predicted[here], found.actual[here]
+        out = [*confidence.wilson(heads["accuracy"], found.total, self.deviations)]
+        parts = {
+            "precision": (hit, predicted, predicted),
+            "recall": (hit, actual, actual),
+            "f1": (2 * hit, predicted + actual, confidence.rows_of_f1(hit, predicted, actual)),
+        }
+        for measure, (upper, lower, rows) in parts.items():
+            effective = 0.0
+            if not math.isnan(heads[measure]):
+                effective = confidence.rows_of_mean(upper / lower, rows)
+            if measure == "f1" and len(here) > 1:
+                effective /= 2  # an error between two classes touches the F1 of both
+            out += confidence.wilson(heads[measure], effective, self.deviations)
+        return out
 
 
 def _correct(matrix: Floats) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.contracts import Cells, Codes, Floats, MetricSpec, ModelSpec, Scored, Series
+from exporter.families import confidence
 from exporter.families.bins import Bins
 from exporter.families.labelled import UNDEFINED, both, twin
 
@@ -43,6 +44,7 @@ class Scores:
         MetricSpec("model_expected_calibration_error_ratio", "gauge", "Absolute difference between mean score and "
                    "share of positives in each bin of scores, averaged with the bins' numbers of scores as weights, "
                    f"{_OF_WINDOW}", ("window",)),
+        confidence.BOUND,
     )  # fmt: skip
     tasks: ClassVar[frozenset[str]] = frozenset({"binary"})
     feed: ClassVar[Literal["traffic", "scored"]] = "scored"
@@ -53,6 +55,7 @@ class Scores:
         self.size = 4 * self.bins.count if model.score_edges and model.task in self.tasks else 0
         self.positive = positive_code(model)
         self.meaning = repr(model.score_edges)
+        self.deviations = confidence.deviations(model.confidence)
 
     def cells(self, rows: Scored) -> Cells:
         row, score, actual = rows_with_score(rows)
@@ -83,25 +86,26 @@ class Scores:
 
     def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         del names
-        return [Series(name) for name in _GAUGES]
+        return [*(Series(name) for name in _GAUGES), *confidence.series("roc_auc")]
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
         del names
         (negative, positive), (of_negative, of_positive) = counts.reshape(2, 2, -1)
         negatives, positives = float(negative.sum()), float(positive.sum())
         if not negatives + positives:
-            return [UNDEFINED] * len(_GAUGES)
+            return [UNDEFINED] * (len(_GAUGES) + 2)
         gap = np.abs(of_negative + of_positive - positive)[negative + positive > 0].sum()
         error = min(1.0, float(gap) / (negatives + positives))
         if not positives:
-            return [UNDEFINED, UNDEFINED, error]
+            return [UNDEFINED, UNDEFINED, error, UNDEFINED, UNDEFINED]
         right, tied = _ranked_right(self.bins, counts.reshape(2, 2, -1))
         average = _average_precision(positive[::-1], negative[::-1], right[::-1], tied[::-1]) / positives
         if not negatives:
-            return [UNDEFINED, average, error]
+            return [UNDEFINED, average, error, UNDEFINED, UNDEFINED]
         below = negative.cumsum() - negative
-        area = float(positive @ (below + right * negative)) / (positives * negatives)
-        return [min(1.0, area), min(1.0, average), error]
+        area = min(1.0, float(positive @ (below + right * negative)) / (positives * negatives))
+        rows = confidence.rows_of_area(area, positives, negatives)
+        return [area, min(1.0, average), error, *confidence.wilson(area, rows, self.deviations)]
 
 
 def positive_code(model: ModelSpec) -> int:
@@ -142,14 +146,14 @@ def _average_precision(positive: Floats, negative: Floats, right: Floats, tied: 
     """The sum of the precision at every positive, from the highest bin down; arrays of shape (bins,).
 
     From the top of a bin down, a part y of its positives comes with a part y^k of its negatives, where k = right /
-    (1 - right) makes the area between them `right`; the precision is integrated over y.  Scores that are all equal
-    (*tied*) come at once.
+    (1 - right) makes the area between them `right`; the precision is integrated over y, and every positive counts
+    itself, which is a half more than lie above its middle.  Scores that are all equal (*tied*) come at once.
     """
     used = positive > 0
     alarms = (negative.cumsum() - negative)[used]
     positive, negative, right, tied = positive[used], negative[used], np.clip(right[used], 0.02, 0.98), tied[used]
     hits = positive.cumsum() - positive
     part = np.where(tied, 1.0, _NODES)
-    hit = hits + part * positive
+    hit = hits + part * positive + np.where(tied, 0.0, 0.5)
     precision = hit / (hit + alarms + part ** (right / (1 - right)) * negative)
     return float(_WEIGHTS @ precision @ positive)

@@ -174,6 +174,7 @@ def test_it_serves_its_tasks_only(kind):
     for spec in SPECS.values():
         assert spec.task in kind.tasks or not kind(spec).size
 
+
 def test_it_is_a_family(family):
     """It has all that the pipeline asks of a family, a feed and a size."""
     assert isinstance(family, Family)

@@ -17,6 +17,8 @@ CONFIG_GAUGES = """\
     objectives: {accuracy: 0.95}
     baseline: {accuracy: 0.97}
     champion: 1
+    betas: [2]
+    costs: {a: {b: 5}}
 """
 
 
@@ -67,7 +69,7 @@ def full(monkeypatch, tmp_path):
         tmp_path,
         "m-predictions.jsonl",
         {"id": 1, "t": START, "p": "a", "v": "1", "s": 0.7, "ms": 5, "e": None},
-        {"id": 4, "t": START, "p": "a", "v": "1", "s": 0.6, "ms": 5, "e": None},
+        {"id": 4, "t": START, "p": "b", "v": "1", "s": 0.6, "ms": 5, "e": None},
         {"id": 2, "t": START, "p": None, "v": "1", "ms": 5, "e": "timeout"},
         {"id": 3, "t": "no time", "p": "a", "v": "1"},
     )

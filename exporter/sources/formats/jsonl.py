@@ -197,7 +197,10 @@ class JsonLines:
         return block.rfind(b"\n") + 1
 
     def decode(
-        self, block: bytes | memoryview, place: Callable[[int], str], header: bytes = b""  # noqa: ARG002
+        self,
+        block: bytes | memoryview,
+        place: Callable[[int], str],
+        header: bytes = b"",  # noqa: ARG002
     ) -> Records:
         lines = _lines(block)
         starts: list[int] = []

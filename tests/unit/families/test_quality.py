@@ -41,10 +41,10 @@ def test_the_textbook_case():
 @pytest.mark.parametrize(
     ("counts", "undefined"),
     [
-        ([4, 0, 0, 0], {"precision_ratio", "recall_ratio", "f1_ratio"}),
+        ([4, 0, 0, 0], {"precision_ratio", "recall_ratio", "f1_ratio", "false_negative_ratio"}),
         ([4, 0, 2, 0], {"precision_ratio"}),
-        ([4, 2, 0, 0], {"recall_ratio"}),
-        ([0, 0, 0, 4], set()),
+        ([4, 2, 0, 0], {"recall_ratio", "false_negative_ratio"}),
+        ([0, 0, 0, 4], {"specificity_ratio", "false_positive_ratio"}),
     ],
     ids=["no positive at all", "none found", "only false alarms", "only positives"],
 )
