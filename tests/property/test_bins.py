@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.config.edges import FIXED, balanced
@@ -26,6 +26,7 @@ def near(numbers):
     return np.abs(both)
 
 
+@settings(deadline=None)
 @given(EDGES, SCORES)
 def test_a_score_is_found_in_its_bin(edges, scores):
     """Every score falls where a search puts it, at the very edges, too."""
@@ -33,6 +34,7 @@ def test_a_score_is_found_in_its_bin(edges, scores):
     assert Bins(edges).of(score).tolist() == np.searchsorted(edges, score, side="right").tolist()
 
 
+@settings(deadline=None)
 @given(EDGES.map(lambda edges: sorted({round(edge, 12) for edge in edges} - {0.0, 1.0})))
 def test_texts_of_edges_sort_and_say_the_truth(edges):
     """The label of an edge is as long as any, sorts as the number does, and reads back as it."""
@@ -42,6 +44,7 @@ def test_texts_of_edges_sort_and_say_the_truth(edges):
     assert [float(text) for text in texts] == [0.0, *edges]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2), st.integers(2, 50))
 def test_balanced_edges_are_edges(rows, bins):
     """Whatever the reference, what comes of it can be written into a config: ascending, inside 0 to 1, few."""

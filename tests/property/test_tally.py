@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contracts import WindowSpec
@@ -52,6 +52,7 @@ def added_up(family, scored):
     return out
 
 
+@settings(deadline=None)
 @given(SECONDS, BATCHES)
 def test_every_window_holds_its_rows(seconds, batches):
     """Each window, whether its rows were counted or its table made of another's, holds what it would hold alone."""
