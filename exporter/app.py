@@ -83,8 +83,9 @@ class App:
         self.snapshot: Snapshot | None = None
         self.reloaded = ReloadState(at=self.clock.wall())
         self._reload_lock = threading.Lock()
-        # A pipe, which lives as long as the process: signals write their numbers into it, others what they ask for.
-        self._asked, self._asking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._asked = self._asking = -1
+        """While it serves, the ends of a pipe: signals write their numbers into it, others what they ask for."""
+        self._asked_early = b""
         self._ending = self._stop_asked = False
         self._statuses: dict[str, tuple[int, ModelStatus]] = {}
         self._dropped: dict[str, int] = {}
@@ -116,8 +117,6 @@ class App:
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; returns the exit code.  Raises ListenError.  For the main thread."""
-        # The kernel may give a signal to any thread; without this, the main one would sleep on.
-        signal.set_wakeup_fd(self._asking, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.end())
         signal.signal(signal.SIGHUP, self._asked_to_reload)
@@ -127,9 +126,14 @@ class App:
         with self.serving() as server:
             fields = {"port": server.port, "version": __version__, "models": len(self.config.models)}
             log.info("listening", extra=fields)
-            self._attend(server.port)
-            log.info("stopping")
-            return self._see_off()
+            # The kernel may give a signal to any thread; without this, the main one would sleep on.
+            signal.set_wakeup_fd(self._asking, warn_on_full_buffer=False)
+            try:
+                self._attend(server.port)
+                log.info("stopping")
+                return self._see_off()
+            finally:
+                signal.set_wakeup_fd(-1)
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[Server]:
@@ -144,6 +148,8 @@ class App:
             self.state.close()
             raise
         self.scheduler.start()
+        self._asked, self._asking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ask(self._asked_early)
         try:
             yield server
         finally:
@@ -156,6 +162,9 @@ class App:
                 watcher.close()
             if ended:  # else its last commit is whole, and the next start goes on from there
                 self.state.close()
+            ends, self._asking = (self._asked, self._asking), -1
+            for end in ends:
+                os.close(end)
 
     def _attend(self, port: int) -> None:
         """Reload when asked, until the end; announce as soon as there is something to see."""
@@ -177,6 +186,9 @@ class App:
         return False
 
     def _ask(self, what: bytes) -> None:
+        if self._asking < 0:
+            self._asked_early += what
+            return
         with contextlib.suppress(BlockingIOError):  # it is full, and will be read
             os.write(self._asking, what)
 
