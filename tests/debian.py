@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -18,7 +19,12 @@ from typing import Any
 def debian_program(package: str, program: str) -> Path | None:
     """The path of *program*, None if it is missing and Debian's *package* cannot be installed."""
     found = _program(package, program)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    if found is not None or os.geteuid() != 0 or not shutil.which("apt-get"):
+        return found
+    with _alone():
+        found = _program(package, program)
+        if found is not None:
+            return found
         quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # starts no service
         install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", package]
         for command in (install, ["apt-get", "update", "--quiet"], install):
@@ -27,6 +33,14 @@ def debian_program(package: str, program: str) -> Path | None:
             if found or (command is not install and done.returncode):
                 break
     return found
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Of the processes that tests may run in, one installs at a time: apt refuses the others."""
+    with (Path(tempfile.gettempdir()) / "model-exporter-tests-apt.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _program(package: str, program: str) -> Path | None:
