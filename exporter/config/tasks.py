@@ -30,8 +30,13 @@ _KEYS = {
     "ranking": {"ranking"},
 }
 """Keys of a model that only some tasks have."""
-_MEASURES = ("accuracy", "precision", "recall", "f1", "drop")
-"""Measures of `thresholds` that are about classes or labels."""
+_MEASURES = {
+    **dict.fromkeys(("accuracy", "precision", "recall", "f1", "drop"), _NAMED),
+    "segment_gap": CLASSIFICATION,
+    "disparate_impact": {"binary"},
+}
+"""Measures of `thresholds` that only some tasks have."""
+_OF_SEGMENTS = ("segment_gap", "disparate_impact")
 _FIELDS = {"score": CLASSIFICATION, "probabilities": _NAMED}
 """Fields that only some tasks have."""
 _CUTOFFS = (1, 5, 10)
@@ -46,10 +51,10 @@ def check_keys(faults: Faults, node: Node, task: Any, key: str) -> None:
         if node.has(name) and task not in tasks:
             mark = node.keys[name]
             faults.add(mark, join_key(key, name), f"only task: {listed(sorted(tasks))} has {name}; remove it")
-    for measure in _MEASURES:
-        if task not in _NAMED and node.has("thresholds", measure):
+    for measure, tasks in _MEASURES.items():
+        if task not in tasks and node.has("thresholds", measure):
             mark = node.at("thresholds").keys[measure]
-            message = f"only task: {listed(sorted(_NAMED))} has {measure}; remove it"
+            message = f"only task: {listed(sorted(tasks))} has {measure}; remove it"
             faults.add(mark, join_key(key, f"thresholds.{measure}"), message)
 
 
@@ -180,6 +185,10 @@ def segments(faults: Faults, node: Node, entry: Mapping[str, Any], key: str) -> 
             hint = f"did you mean {near}?" if near else f"write predictions.fields.segments: {{{name}: PATH}}"
             message = f"is no attribute that predictions map; {hint}"
             faults.add(node.at("segments").keys[name], join_key(key, f"segments.{name}"), message)
+    for measure in _OF_SEGMENTS:
+        if not attributes and node.has("thresholds", measure):
+            message = "compares groups of an attribute; write predictions.fields.segments: {ATTRIBUTE: PATH}"
+            faults.add(node.at("thresholds").keys[measure], join_key(key, f"thresholds.{measure}"), message)
     return tuple(_segment(faults, node, name, written.get(name), key) for name in attributes)
 
 

@@ -98,6 +98,20 @@ class ModelThresholds(Struct, frozen=True, kw_only=True):
         Ceiling | None,
         Meta(description="Share of itself that any of them lost against the same hour last week, or `baseline`."),
     ] = None
+    segment_gap: Annotated[
+        Ceiling | None,
+        Meta(
+            description="How far accuracy, or of a binary model precision or recall, of a group of `segments` may lie "
+            "below that of the whole model."
+        ),
+    ] = None
+    disparate_impact: Annotated[
+        Floor | None,
+        Meta(
+            description="Smallest by largest share that is predicted positive, of the groups of an attribute of "
+            "`segments`; 0.8 is the four-fifths rule."
+        ),
+    ] = None
     label_coverage: Annotated[
         Floor | None,
         Meta(

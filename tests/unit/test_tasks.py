@@ -137,6 +137,7 @@ FAULTS = {
     "a class of none": ("    regression:", "    classes: [a, b]\n    regression:", "only task: binary, multiclass"),
     "a score of none": ("predicted: out.value", "score: out.value, predicted: p", "only task: binary or multiclass"),
     "no prediction": ("predicted: out.value, ", "", "predicted: is missing"),
+    "a gap": ("    regression:", "    thresholds: {segment_gap: {warning: 0.1}}\n    regression:", "binary or multi"),
     "a threshold": ("predicted: out.value", "predicted: {field: p, threshold: 0.5}", "decides no class"),
     "buckets": ("[-10, 0, 10]", "[0, -10]", "must be larger than the bound before it"),
     "a quantile": ("[0.5, 0.9]", "[1.0]", "must be less than 1"),

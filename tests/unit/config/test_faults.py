@@ -391,6 +391,16 @@ CASES = {
         TOP + "task: multiclass\n",
         [f"3:15: {M}.positive: only task: binary has a positive class; remove it"],
     ),
+    "groups of no attribute": (
+        BASE,
+        TOP + "thresholds: {disparate_impact: {warning: 0.8}}\n",
+        [
+            (
+                f"10:18: {M}.thresholds.disparate_impact: compares groups of an attribute; "
+                "write predictions.fields.segments: {ATTRIBUTE: PATH}"
+            )
+        ],
+    ),
     "positive class not declared": (
         BASE,
         TOP + "classes: [legit, frauds]\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.check import series
 from exporter.contracts import ModelSpec, SegmentSpec
 from exporter.pipeline import Pipeline
 from exporter.state import State
@@ -125,6 +126,15 @@ def test_counts_survive_a_restart(tmp_path, logs):
     state = State(tmp_path)
     assert samples(shown(fresh(state))) == before
     state.close()
+
+
+def test_check_promises_the_series_that_there_are(logs):
+    """Once all groups have come, with their places, the exposition holds as many series as `check` says."""
+    pipeline = fresh()
+    pipeline.absorb([logs.predictions(*rows("DE", "DE", "XX", "XX"))])
+    shown(pipeline)
+    of = pipeline.config.models["m"]
+    assert pipeline.exposition.series == series.of_model(of) + series.of_version(of, 2, groups=2)
 
 
 def test_a_model_without_attributes_pays_nothing():

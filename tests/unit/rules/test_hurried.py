@@ -16,6 +16,7 @@ FILES = [
     ROOT / "alert_rules/recording.yml",
     ROOT / "alert_rules/versions.yml",
     ROOT / "alert_rules/alerts.yml",
+    ROOT / "alert_rules/segments.yml",
     ROOT / "alert_rules/links.yml",
     ROOT / "alert_rules/alertmanager.yml",
     ROOT / "deploy/prometheus/prometheus.yml",
