@@ -26,7 +26,7 @@ class Screen:
         return next(one for one in found if one["type"] != "row")
 
     def values(self, title: str, **variables: str) -> dict[str, dict[tuple[str, ...], float]]:
-        """By the name of each query, as the panel's transformations rename it: by label values the values."""
+        """By the name, as transformations change it, or the legend of each query: values by label values."""
         panel = self.panel(title)
         renamed = {
             old: new
@@ -38,7 +38,8 @@ class Screen:
             expression = VARIABLE.sub(lambda found: variables[found[1] or found[2]], target["expr"])
             labels = [(one["metric"], float(one["value"][1])) for one in self.ask(expression)]
             name = renamed.get(f"Value #{target['refId']}", target["refId"])
-            shown[name] = {tuple(value for _, value in sorted(metric.items())): value for metric, value in labels}
+            samples = {tuple(value for _, value in sorted(metric.items())): value for metric, value in labels}
+            shown |= {name: samples, target.get("legendFormat", name): samples}
         return shown
 
     def colour(self, title: str, value: float, column: str = "") -> str:

@@ -102,7 +102,8 @@ def explained(all_of_it, model):
         words = {"job": ".+", "model": model, "measure": "accuracy", "target": f"{model}-server"}
         return page.values(title, **words, __rate_interval="1h")[query]
 
-    bounds = {severity: value for (severity,), value in shows("What is normal: $measure", "E").items()}
+    normal = shows("What is normal: $measure", "{{severity}} threshold")
+    bounds = {severity: value for (severity,), value in normal.items()}
     return {
         "status": [page.colour("Status", value) for value in shows("Status").values()],
         "low": {measure for (measure,), value in shows("Quality").items() if value < bounds.get("critical", 0)},
