@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.debian import PostgresServer, debian_program, running_postgres
 
 NO_SKIP = "MODEL_EXPORTER_TESTS_NO_SKIP"
+
+# How long an example takes says how busy the machine is; whole tests have their time-out.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def _failed_if_skipped(report: Any) -> Any:
