@@ -38,17 +38,18 @@ class Columns:
         """The columns of *cell*s; a cell that was never used gets one."""
         if not len(cell):
             return cell
-        most = int(cell.max())
-        if most >= len(self._of):
-            grown = np.full(2 * most + 1, -1)
+        try:
+            column: NDArray[np.int64] = self._of.take(cell)
+        except IndexError:
+            grown = np.full(2 * int(cell.max()) + 1, -1)
             grown[: len(self._of)] = self._of
             self._of = grown
-        column: NDArray[np.int64] = self._of[cell]
+            column = self._of.take(cell)
         if column.min() < 0:
             new = np.flatnonzero(np.bincount(cell[column < 0]))
             self._of[new] = np.arange(len(self.cells), len(self.cells) + len(new))
             self.cells = np.concatenate([self.cells, new])
-            column = self._of[cell]
+            column = self._of.take(cell)
         return column
 
     def sums(self, parts: Sequence[Part]) -> Floats:
@@ -204,8 +205,8 @@ class TimeWindow:
         """Blobs of the buckets that changed since the last call, by name; None for one that is empty or fell out."""
         for bucket in sorted(self.dirty):
             sums = self.buckets.get(bucket, np.empty(0))
-            used = slice(len(sums)) if sums.all() else np.flatnonzero(sums)
-            cells = self.columns.cells[: len(sums)][used]
+            used = sums.nonzero()[0]
+            cells = self.columns.cells[used]
             yield str(bucket), _packed(cells, sums[used]) if len(cells) else None
         self.dirty.clear()
 
@@ -356,8 +357,11 @@ def _grown(array: Floats, groups: int) -> Floats:
 
 
 def _packed(cell: NDArray[np.int64], *sums: Floats) -> bytes:
-    columns = [cell.astype("<i8", copy=False), *(part.astype("<f8", copy=False) for part in sums)]
-    return b"".join([column.tobytes() for column in columns])
+    out = np.empty((1 + len(sums), len(cell)), "<f8")
+    out[0].view("<i8")[:] = cell
+    for place, part in enumerate(sums, 1):
+        out[place] = part
+    return out.tobytes()
 
 
 def _unpacked(blob: bytes, parts: int) -> tuple[NDArray[Any], ...]:

@@ -67,8 +67,8 @@ def rows(outcome, score, *, group=None, label_time=None, sign=None, threshold=0.
 def sums(family, scored):
     """Cell sums of all rows of *scored*, shape (size,)."""
     cells = family.cells(scored)
-    parts = ((0, cells.weight), *cells.more)
-    return sum(np.bincount(cells.local + at, weight, family.size).astype(float) for at, weight in parts)
+    parts = ((cells.local, cells.weight), *cells.more)
+    return sum(np.bincount(cells.local * 0 + at, weight, family.size).astype(float) for at, weight in parts)
 
 
 def gauges(family, counts, names=None):

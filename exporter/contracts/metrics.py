@@ -37,13 +37,13 @@ class Cells:
     """Additive increments: `weight[i]` (1 where None) onto cell `local[i]` of its row's group; shape (m,).
 
     `row[i]` is the row that an increment came from; None where every row gave just one, in order.  `more` are further
-    sums of the same increments, as an offset and weights of shape (m,): `more[j][1][i]` onto cell `local[i]` + offset.
+    increments of the same rows: other cells, or one for all of them, and their weights.
     """
 
     row: NDArray[np.intp] | None
     local: NDArray[np.int64]
     weight: Floats | None = None
-    more: tuple[tuple[int, Floats], ...] = ()
+    more: tuple[tuple[NDArray[np.int64] | int, Floats], ...] = ()
 
 
 @runtime_checkable

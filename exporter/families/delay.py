@@ -28,4 +28,4 @@ class LabelDelay(Histogram):
         super().__init__(NAME, model.delay_buckets)
 
     def cells(self, rows: Scored) -> Cells:
-        return self.increments(np.arange(len(rows)), np.maximum(rows.label_time - rows.time, 0.0))
+        return self.increments(None, np.maximum(rows.label_time - rows.time, 0.0))

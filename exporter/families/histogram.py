@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from exporter.contracts import Cells, Floats, Series
 from exporter.families.counters import CountersOnly
 
+_SHIFT = 48
+_CELLS = 0x7FF0_0000_0000_0000 >> _SHIFT
+"""Each power of two up to the largest number is cut into 16 cells."""
+
 
 class Histogram(CountersOnly):
     """A family that is one histogram, called *metric*, with upper *bounds*; none, and no cells, without bounds."""
@@ -19,15 +23,27 @@ class Histogram(CountersOnly):
         self.bounds = bounds
         self.meaning = repr(bounds)
         self.size = len(bounds) + 2 if bounds else 0
+        self._bounds = np.asarray(bounds, np.float64)
+        self._next = np.append(self._bounds, np.inf)
+        starts = (np.arange(_CELLS + 1, dtype=np.int64) << _SHIFT).view(np.float64)
+        below = np.searchsorted(self._bounds, starts, side="left")
+        self._first = below[:-1].astype(np.int16)
+        several = np.diff(below) > 1
+        self._several = several if several.any() else None
 
-    def increments(self, row: NDArray[np.intp], value: Floats) -> Cells:
-        """Increments of finite *value*s (shape (m,)) that stand in *row*s."""
-        bucket = np.searchsorted(np.asarray(self.bounds), value, side="left")
-        return Cells(
-            row=np.concatenate([row, row]),
-            local=np.concatenate([bucket, np.full(len(row), len(self.bounds) + 1)]).astype(np.int64),
-            weight=np.concatenate([np.ones(len(row)), value]),
-        )
+    def increments(self, row: NDArray[np.intp] | None, value: Floats) -> Cells:
+        """Increments of finite *value*s (shape (m,)), none negative, that stand in *row*s (None: in all, in order)."""
+        return Cells(row=row, local=self._bucket(value), more=((len(self.bounds) + 1, value),))
+
+    def _bucket(self, value: Floats) -> NDArray[np.int64]:
+        """The first bucket whose bound is not below the *value*: by the value's upper bits, then by one comparison."""
+        cell = (value + 0.0).view(np.int64) >> _SHIFT  # + 0.0 makes 0 of -0
+        bucket: NDArray[np.int64] = self._first[cell].astype(np.int64)
+        bucket += value > self._next[bucket]
+        if self._several is not None:
+            crowded = np.flatnonzero(self._several[cell])
+            bucket[crowded] = np.searchsorted(self._bounds, value[crowded], side="left")
+        return bucket
 
     def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         """`_bucket` for every bound and +Inf, `_count` and `_sum`."""

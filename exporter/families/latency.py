@@ -23,5 +23,8 @@ class Latency(Histogram):
         super().__init__(NAME, model.latency_buckets)
 
     def cells(self, rows: Traffic) -> Cells:
-        known = np.flatnonzero(~np.isnan(rows.latency))
+        absent = np.isnan(rows.latency)
+        if not absent.any():
+            return self.increments(None, rows.latency)
+        known = np.flatnonzero(~absent)
         return self.increments(known, rows.latency[known])

@@ -61,7 +61,7 @@ class Scores:
         row, score, actual = rows_with_score(rows)
         local = self.bins.of(score)
         local += (actual == self.positive) * self.bins.count
-        return Cells(row=row, local=local, more=((2 * self.bins.count, score),))
+        return Cells(row=row, local=local, more=((local + 2 * self.bins.count, score),))
 
     # --- counters --------------------------------------------------------------------------------
 

@@ -62,29 +62,36 @@ class Tally:
             for window in self.timed.values():
                 window.whole = False
         sign = of_rows(rows.sign, cells)
+        if not len(sign):
+            return
+        stretches = stretches or Stretches(rows.label_time)
         back = np.flatnonzero(sign < 0)
         if len(back):
             sides = [self._columns.sums(chosen(parts, at)) for at in (np.flatnonzero(sign > 0), back)]
-            self.totals.add(self._columns.cells, *sides)
             parts = [(column, sign.astype(float) if weight is None else weight * sign) for column, weight in parts]
+            self._add_to_windows(parts, cells, stretches)
         else:
-            self.totals.add(self._columns.cells, self._columns.sums(parts))
-        if len(sign):
-            self._add_to_windows(parts, cells, stretches or Stretches(rows.label_time))
+            whole = self._add_to_windows(parts, cells, stretches)
+            sides = [self._columns.sums(parts) if whole is None else whole.sum(axis=0)]
+        self.totals.add(self._columns.cells, *sides)
 
     def _parts(self, cells: Cells, group: Codes) -> list[Part]:
-        cell = of_rows(group, cells).astype(np.int64) * self.family.size + cells.local
-        further = [(self._columns.of(cell + offset), weight) for offset, weight in cells.more]
-        return [(self._columns.of(cell), cells.weight), *further]
+        start = of_rows(group, cells).astype(np.int64) * self.family.size
+        parts = ((cells.local, cells.weight), *cells.more)
+        return [(self._columns.of(start + local), weight) for local, weight in parts]
 
-    def _add_to_windows(self, parts: list[Part], cells: Cells, stretches: Stretches) -> None:
-        """Rows are tabulated for one window, and the tables of those that are a multiple as long made of that one."""
+    def _add_to_windows(self, parts: list[Part], cells: Cells, stretches: Stretches) -> Floats | None:
+        """Add rows to all windows by time; returns sums of all of them by bucket and column, if those were made.
+
+        They are tabulated for one window, and the tables of those that are a multiple as long are made of that one.
+        """
         tables: list[tuple[float, int, tuple[int, Floats]]] = []
         for window in sorted(self.timed.values(), key=lambda window: window.steps):
             base, steps = window.base, window.steps
             known = next((one for one in tables if one[0] == base and steps % one[1] == 0), None)
             if known is None:
-                bucket = of_rows(stretches.of(base), cells) // steps
+                bucket = of_rows(stretches.of(base), cells)
+                bucket = bucket // steps if steps > 1 else bucket
                 table = tabulated(bucket, parts, len(self._columns))
                 if table is None:
                     window.add_rows(bucket, parts)
@@ -93,6 +100,7 @@ class Tally:
             else:
                 table = coarser(*known[2], steps // known[1])
             window.take(*table)
+        return tables[0][2][1] if tables else None
 
     def slide(self, name: str, window: CountWindow, entered: Scored, left: Scored) -> None:
         """Count rows in that entered, and out that left, the *window* by count called *name*."""

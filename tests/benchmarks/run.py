@@ -85,6 +85,24 @@ class Bench:
                 ratio >= least,
             )
 
+    def families(self) -> None:
+        """What counting costs a labelled row, and all gauges and counters of one version a refresh."""
+        for order, text in (("by_time", "labels in order"), ("at_random", "labels in random order")):
+            found = self.case(f"families.{order}", self.rows)
+            self.line(
+                f"counting a prediction and its label in all families and three windows, {text}",
+                f"{found['nanoseconds']:.0f} ns ({found['label']:.0f} of it for the label)",
+                "<= 200 ns",
+                found["nanoseconds"] <= 200,
+            )
+        found = self.case("families.refresh", self.rows)
+        self.line(
+            f"gauges of one window and counters of a version with {found['series']:.0f} series",
+            f"{found['microseconds']:.0f} us ({found['window']:.0f} of it for the gauges)",
+            "<= 300 us",
+            found["microseconds"] <= 300,
+        )
+
     def refresh(self) -> None:
         """All gauges of one model."""
         ours, small, large = (self.case("refresh.refresh", n)["value"] for n in (self.rows, 10_000, self.many))
@@ -190,7 +208,7 @@ class Bench:
         )
 
 
-PARTS = ("ingest", "refresh", "remembered", "series", "postgresql", "idle", "probes")
+PARTS = ("ingest", "families", "refresh", "remembered", "series", "postgresql", "idle", "probes")
 
 
 def main() -> None:

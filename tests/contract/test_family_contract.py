@@ -159,8 +159,8 @@ def sums(family, rows, where=slice(None)):
     """Cell sums of all *rows*, whatever their group and sign."""
     cells = family.cells(part(rows, where))
     return sum(
-        np.bincount(cells.local + offset, weight, minlength=family.size).astype(float)
-        for offset, weight in ((0, cells.weight), *cells.more)
+        np.bincount(cells.local * 0 + local, weight, minlength=family.size).astype(float)
+        for local, weight in ((cells.local, cells.weight), *cells.more)
     )
 
 
@@ -278,8 +278,8 @@ def test_cells_are_within_the_size(family, spec, rng):
     assert cells.local.dtype == np.int64
     row = np.arange(len(rows)) if cells.row is None else cells.row
     assert row.shape == cells.local.shape
-    for offset in (0, *(offset for offset, _ in cells.more)):
-        assert ((cells.local + offset >= 0) & (cells.local + offset < family.size)).all()
+    for local in map(np.asarray, (cells.local, *(local for local, _ in cells.more))):
+        assert ((local >= 0) & (local < family.size)).all()
     assert ((row >= 0) & (row < len(rows))).all()
     for weight in (cells.weight, *(further for _, further in cells.more)):
         assert weight is None or weight.shape == cells.local.shape

@@ -47,8 +47,8 @@ def added_up(family, scored):
     cells = family.cells(scored)
     sign = scored.sign if cells.row is None else scored.sign[cells.row]
     out = np.zeros(family.size)
-    for offset, weight in ((0, cells.weight), *cells.more):
-        np.add.at(out, cells.local + offset, sign * (1 if weight is None else weight))
+    for local, weight in ((cells.local, cells.weight), *cells.more):
+        np.add.at(out, cells.local * 0 + local, sign * (1 if weight is None else weight))
     return out
 
 

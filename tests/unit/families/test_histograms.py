@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.contracts import ModelSpec, Scored, Traffic
 from exporter.families.delay import LabelDelay
 from exporter.families.latency import Latency
+from tests.scored import sums
 
 SPEC = ModelSpec(name="m", latency_buckets=(0.1, 1.0), delay_buckets=(60.0, 3600.0))
 NAMES = {"class": [], "error": []}
 
 
 def told(family, rows):
-    cells = family.cells(rows)
-    sums = np.bincount(cells.local, cells.weight, minlength=family.size)
     series = family.series(NAMES)
-    values = family.values(NAMES, sums, np.zeros(family.size))
+    values = family.values(NAMES, sums(family, rows), np.zeros(family.size))
     return {
         one.suffix + "".join(value for _, value in one.labels): value
         for one, value in zip(series, values, strict=True)
@@ -57,6 +58,22 @@ def test_a_label_older_than_its_prediction_has_no_delay():
     """Clocks differ: a negative delay counts as none, so that the sum never falls."""
     seen = told(LabelDelay(SPEC), labelled(-30.0, 30.0))
     assert (seen["_bucket60.0"], seen["_sum"]) == (2, 30.0)
+
+
+POSITIVE = st.floats(0, 1e300) | st.sampled_from([0.0, -0.0, 0.1, 0.25, 0.5, 1.0, 5e-324])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(POSITIVE.filter(bool), min_size=1, max_size=30, unique=True).map(sorted),
+    st.lists(POSITIVE, min_size=1, max_size=30),
+)
+def test_a_value_is_found_in_its_bucket(bounds, values):
+    """Every value falls where a search puts it, at the bounds and right beside them, too."""
+    near = np.concatenate([values, bounds, np.nextafter(bounds, 0), np.nextafter(bounds, np.inf)])
+    family = Latency(ModelSpec(name="m", latency_buckets=tuple(bounds)))
+    found = family.cells(traffic(*near)).local
+    assert found.tolist() == np.searchsorted(bounds, near, side="left").tolist()
 
 
 @pytest.mark.parametrize("kind", [Latency, LabelDelay])
