@@ -104,7 +104,11 @@ def _flow(panels: Sequence[Json], top: int, number: int) -> tuple[list[Json], in
 # --- variables -----------------------------------------------------------------------------------
 
 
-def choice(name: str, label: str, query: str) -> Json:
+BY_NAME, NEWEST_FIRST = 1, 8
+"""Grafana's orders: alphabetical; and natural from the last to the first, so that version 1.10 comes before 1.9."""
+
+
+def choice(name: str, label: str, query: str, *, sort: int = BY_NAME) -> Json:
     """A variable with one value; match it with `=`, because Grafana does not escape it for `=~`."""
     return {
         "type": "query",
@@ -121,7 +125,7 @@ def choice(name: str, label: str, query: str) -> Json:
         "refresh": 2,
         "regex": "",
         "skipUrlSync": False,
-        "sort": 1,
+        "sort": sort,
     }
 
 

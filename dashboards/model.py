@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dashboards import model_quality, model_serving, model_tasks
-from dashboards.layout import FILTERS, JOB, Dashboard, Row, annotation, choice, choices
+from dashboards import model_curves, model_further, model_quality, model_serving, model_tasks
+from dashboards.layout import FILTERS, JOB, NEWEST_FIRST, Dashboard, Row, annotation, choice, choices
 from dashboards.looks import (
     BAD,
     CALM,
@@ -173,13 +173,16 @@ def dashboard() -> Dashboard:
         since="now-24h",
         panels=[*_truth_now(), *_serving_now()],
         rows=[
-            *model_quality.rows(), *model_tasks.rows(), *model_serving.rows(),
+            *model_quality.rows(), *model_curves.rows(), *model_further.rows(), *model_tasks.rows(),
+            *model_serving.rows(),
             Row("Versions", [_versions(), *_versions_over_time()]),
         ],
         variables=[
             JOB,
             choice("model", "Model", 'label_values(model_info{job=~"$job"}, model)'),
             choice("measure", "Measure", f"label_values(model:model_quality:ratio_increase1h{{{selected}}}, measure)"),
+            choice("version", "Version of curves", f"label_values(model_info{{{selected}}}, version)",
+                   sort=NEWEST_FIRST),
             choices("target", "Model server", f"label_values(model_server_target_info{{{selected}}}, target)",
                     every=None),
             FILTERS,

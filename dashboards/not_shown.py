@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 _OF_ONE_REPLICA = "a gauge of one replica, for people who look at it; panels show counters, which add up over replicas"
-_OF_SCORES = "a sum over scores: curves, calibration and losses are worked out of it by records, which panels can show"
 _OF_GROUPS = "by group of an attribute: no page breaks a model down by group"
 
 NOT_SHOWN = {
@@ -20,7 +19,6 @@ NOT_SHOWN = {
     "model_cohen_kappa": _OF_ONE_REPLICA,
     "model_expected_cost": _OF_ONE_REPLICA,
     "model_quality_bound_ratio": _OF_ONE_REPLICA,
-    "model_confusion_cost": "the config's costs, for rules that multiply the confusion matrix with them",
     "model_top_k_accuracy_ratio": _OF_ONE_REPLICA,
     "model_mean_absolute_error": _OF_ONE_REPLICA,
     "model_mean_squared_error": _OF_ONE_REPLICA,
@@ -58,12 +56,6 @@ NOT_SHOWN = {
     "model_segment_predictions_total": _OF_GROUPS,
     "model_window_labelled_predictions": _OF_ONE_REPLICA,
     "model_window_scored_predictions": _OF_ONE_REPLICA,
-    "model_scored_predictions_total": _OF_SCORES,
-    "model_scored_predictions_retracted_total": _OF_SCORES,
-    "model_log_loss_sum_total": _OF_SCORES,
-    "model_log_loss_sum_retracted_total": _OF_SCORES,
-    "model_brier_sum_total": _OF_SCORES,
-    "model_brier_sum_retracted_total": _OF_SCORES,
     "model_target_center": "a number of the config, without which the sums around it would not add up",
     "model_server_crashes_per_hour": "the rules work it out of the counters, over one day for every server",
     "process_virtual_memory_bytes": "says little of a process that maps its files",

@@ -268,6 +268,58 @@ def bars(
     )  # fmt: skip
 
 
+# --- one figure against another ------------------------------------------------------------------
+
+
+def scatter(
+    title: str, description: str, by: tuple[str, str], columns: Sequence[Column], *, lines: Sequence[str],
+    diagonal: str | None = None, bubbles: str | None = None, size: tuple[int, int] = (8, 11), **look: Unpack[Look],
+) -> Json:  # fmt: skip
+    """An XY chart of one frame: the first of *columns* along x, each that *lines* names along y.
+
+    Rows are joined by one label, *by* with its heading, and points are joined from its last text to its first: every
+    query has to end in an aggregation by exactly that label.  *diagonal* names a further line, on which y is x;
+    *bubbles* the column by whose figures the points of the first line are sized.
+    """
+    across = columns[0].name
+    names = {f"Value #{chr(ord('A') + index)}": one.name for index, one in enumerate(columns)}
+    steps = [
+        _step("merge"),
+        _step("sortBy", fields={}, sort=[{"field": by[0], "desc": True}]),
+        _step("organize", excludeByName={"Time": True}, indexByName={}, renameByName={by[0]: by[1], **names}),
+    ]
+    if diagonal is not None:
+        same = {"left": across, "operator": "*", "right": "1"}
+        steps.append(_step("calculateField", mode="binary", alias=diagonal, binary=same, replaceFields=False))
+    drawn = [_drawn(across, name) for name in [*lines, *([] if diagonal is None else [diagonal])]]
+    if bubbles is not None:
+        drawn[0]["size"] = _named(bubbles)
+    options = {
+        "mapping": "manual",
+        "series": drawn,
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+        "tooltip": {"mode": "single", "sort": "none"},
+    }
+    custom = {
+        "show": "points+lines", "pointShape": "circle", "pointSize": {"fixed": 5, "min": 4, "max": 24},
+        "pointStrokeWidth": 1, "fillOpacity": 50, "lineWidth": 1,
+    }  # fmt: skip
+    return _panel(
+        "xychart", title, description, [Rows(one.expr) for one in columns], size=size, look=look,
+        colours="palette-classic", options=options, custom=custom, transformations=steps,
+    )  # fmt: skip
+
+
+def _named(name: str) -> Json:
+    return {"matcher": {"id": "byName", "options": name}}
+
+
+def _drawn(across: str, name: str) -> Json:
+    """A series of the only frame; Grafana draws none that leaves out one of the three."""
+    first = {"matcher": {"id": "byIndex", "options": 0}}
+    return {"name": {"fixed": name}, "frame": first, "x": _named(across), "y": _named(name)}
+
+
 def alert_list(title: str, description: str, matcher: str, size: tuple[int, int] = (8, 10)) -> Json:
     """Rules of the data source and of Grafana itself that match labels."""
     options = {

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import catalogue
 from exporter.contracts import MetricSpec
+from tests.dashboards import scored
 from tests.servers import CAPTURES
 
 JOB, INSTANCE_PORT = "model-exporter", 9884
@@ -53,6 +54,8 @@ VALUES: Mapping[str, Sequence[str]] = {
 """What labels can be; those of one that is not named here are made up."""
 BUCKETS = {"0.01": 0.2, "0.05": 0.7, "0.1": 0.9, "0.5": 0.99, "1.0": 0.999, "+Inf": 1.0}
 MEASURES = ("accuracy", "precision", "recall", "f1")
+COST = {True: 100, False: 5}
+"""What an error costs, by whether it was of the first class."""
 LEAST = {"warning": 0.85, "critical": 0.75}
 BOUNDS = {"label_age": 7200, "label_coverage": 0.5, "error_ratio": 0.05, "latency_p95": 0.4}
 BOUNDS_OF_SERVERS = {"cpu": 0.9, "memory": 0.9, "disk": 0.85, "crashes_per_hour": 2}
@@ -138,13 +141,15 @@ OF_QUALITY = (
     "model_outcomes_total", "model_outcomes_retracted_total", "model_confusion_total",
     "model_confusion_retracted_total", "model_class_info", "model_info",
     "model_threshold", "model_objective", "model_baseline_ratio", "model_champion_info",
-    "model_server_threshold",
+    "model_server_threshold", "model_confusion_cost",
 )  # fmt: skip
 
 
 def _quality(scrape: Labels, model: Model, version: str, times: Sequence[int], weight: int) -> Iterator[Course]:
     of = scrape | {"model": model.name, "version": version}
     counts = _matrix(model, times, weight)
+    if model.task == "binary":
+        yield from scored.courses(of, times, _actual(model, counts), empty_top=model.now < model.right)
     ones = [1] * len(times)
     for kind, part in (("", 1), ("_retracted", 100)):
         sums = {pair: [count // part for count in column] for pair, column in counts.items()}
@@ -181,6 +186,15 @@ def _matrix(model: Model, times: Sequence[int], weight: int) -> dict[tuple[str, 
     return out
 
 
+def _actual(model: Model, counts: Mapping[tuple[str, str], list[int]]) -> dict[str, list[int]]:
+    """Labelled predictions of a model of two classes by whether they were of the positive one."""
+    words = dict(zip(model.classes, ("positive", "negative"), strict=True))
+    return {
+        word: _added([column for (actual, _), column in counts.items() if actual == one])
+        for one, word in words.items()
+    }
+
+
 def _added(columns: Iterator[Sequence[int]] | Sequence[Sequence[int]]) -> list[int]:
     return [sum(row) for row in zip(*columns, strict=True)]
 
@@ -193,6 +207,9 @@ def _bounds(scrape: Labels, model: Model, times: Sequence[int]) -> Iterator[Cour
             labels = of | {"measure": measure, "bound": "min", "severity": severity}
             yield "model_threshold", labels, times, [value] * many
         yield "model_baseline_ratio", of | {"measure": measure}, times, [0.93] * many
+    for actual, predicted in itertools.permutations(model.classes, 2):
+        pair = {"version": model.versions[0], "actual": actual, "predicted": predicted}
+        yield "model_confusion_cost", of | pair, times, [COST[actual == model.classes[0]]] * many
     yield "model_champion_info", of | {"version": model.versions[0]}, times, [1] * many
     yield "model_objective", of | {"slo": "accuracy"}, times, [0.9] * many
     for measure, value in BOUNDS.items():
@@ -210,7 +227,7 @@ def _bounds(scrape: Labels, model: Model, times: Sequence[int]) -> Iterator[Cour
 
 
 def _plain(spec: MetricSpec, scrape: Labels, models: Sequence[Model], time: Time) -> Iterator[Course]:
-    if spec.name in OF_QUALITY:
+    if spec.name in OF_QUALITY or spec.name in scored.METRICS:
         return
     for labels in _combinations(spec, models):
         canary = labels.get("version") == "2" and "model" in labels

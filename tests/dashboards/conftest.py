@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import sys
 import time
@@ -29,17 +30,18 @@ class Week:
 
     def choice(self, model: str) -> Choice:
         """One model, and all of everything else."""
+        all_else = {"model": model, "target": ALL, "instance": ALL}
         if model == LIVE:
-            values = {"job": "live", "model": model, "measure": "accuracy", "target": ALL, "instance": ALL}
-            return Choice(model, values, time.time())
-        values = {"job": backfill.JOB, "model": model, "measure": "recall", "target": ALL, "instance": ALL}
-        return Choice(model, values, self.time.end)
+            values = {"job": "live", "measure": "accuracy", "version": "1.0"}
+            return Choice(model, all_else | values, time.time())
+        values = {"job": backfill.JOB, "measure": "recall", "version": "1"}
+        return Choice(model, all_else | values, self.time.end)
 
     @property
     def every(self) -> Choice:
         """All of everything; on the model page, which shows one, the bad model."""
-        values = dict.fromkeys(("job", "model", "target", "instance", "measure"), ALL)
-        return Choice("every", values, self.time.end, {"model": "fraud.v2+eu", "measure": "accuracy"})
+        values = dict.fromkeys(("job", "model", "target", "instance", "measure", "version"), ALL)
+        return Choice("every", values, self.time.end, {"model": "fraud.v2+eu", "measure": "accuracy", "version": "1"})
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +68,7 @@ def week(live, tmp_path_factory, debian: Callable[[str, str], Path]) -> Iterator
     made = itertools.chain(backfill.courses(now), *(other(now) for other in others))
     server.backfill(backfill.openmetrics(made))
     try:
-        recorded.record(server, recorded.rules(), now)
+        recorded.record(server, recorded.rules(), dataclasses.replace(now, coarse=backfill.HOUR))
         server.start(recorded.hurried(folder), [live.address])
         seen = f'model_version:model_quality:ratio_increase1d{{job="live", model="{LIVE}", measure="accuracy"}}'
         wait_for(lambda: server.now(seen, time.time()), 60, seen)

@@ -21,6 +21,8 @@ class Rule:
     labels: Mapping[str, str]
 
 
+STEP = 120
+"""Seconds between the newest samples of a record: fewer than would leave a gap in a graph."""
 RULES = ROOT / "alert_rules"
 FOLDERS = (RULES, RULES / "servers")
 FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.yml")) if "record:" in path.read_text()]
@@ -72,7 +74,7 @@ def _recorded(prometheus: Prometheus, found: Sequence[Rule], time: Time) -> list
     samples: dict[tuple[str, frozenset[tuple[str, str]]], dict[int, float]] = {}
     dense = time.end - min(time.fresh, time.span)
     for rule in found:
-        for start, end, step in ((time.end - time.span, dense - 1, time.coarse), (dense, time.end, 60)):
+        for start, end, step in ((time.end - time.span, dense - 1, time.coarse), (dense, time.end, STEP)):
             for series in prometheus.over(rule.expr, start, end, step):
                 labels = {key: value for key, value in series["metric"].items() if key != "__name__"}
                 key = rule.record, frozenset((labels | dict(rule.labels)).items())

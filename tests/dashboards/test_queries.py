@@ -25,6 +25,7 @@ EMPTY = {
     "risk": {
         AT_THE_SERVER: "as above",
         r"model / Difference from the champion / [ABC]": "a mean of recalls is no share: its error is not known",
+        r"model / (Scores |ROC |Precision and recall|Calibration|Areas |Losses )": "it has three classes",
     },
     LIVE: {
         AT_THE_SERVER: "the demo's server tells none of its own",
@@ -40,6 +41,7 @@ EMPTY = {
         r"model / (NDCG|Mean reciprocal rank|Hit rate)": TWO_CLASSES,
         r"model / (Latency|Failed predictions|Label coverage over time|Age of the newest record) / [A-D]":
             "the demo sets no bounds for these",
+        r"model / Expected cost": "nor any costs",
         r"health / Rows (refused by reason|counted as other)": "none was",
         r"health / (Failed (polls|looks)|Probes, worst first / C|Sources, worst first / .)": "none failed",
     },
