@@ -19,7 +19,7 @@ from dashboards.looks import (
     judged,
     link,
 )
-from dashboards.panels import Column, Now, Query, stat, table, timeline, timeseries
+from dashboards.panels import Column, Now, Query, Rows, bars, geomap, stat, table, timeline, timeseries
 from dashboards.queries import counted, extreme, ratio
 from dashboards.queries import many_models as of
 
@@ -29,6 +29,8 @@ MODEL_PAGE = (
 )
 SHOWN = 10
 """Lines in a graph of many models."""
+WORST = 5
+"""Bars for each place."""
 
 STATUS_OF_MODELS = f"max by (job, model) ({of('model:model_status:max')})"
 ACCURACY = of("model:model_quality:ratio_increase1h", 'measure="accuracy"')
@@ -177,6 +179,38 @@ def _told_by_servers() -> list[Json]:
     ]  # fmt: skip
 
 
+def _regions() -> list[Json]:
+    """Quality by groups that have coordinates, whatever their attribute is called."""
+    places = f"group by (job, model, attribute, group, latitude, longitude) ({of('model_segment_info')})"
+    quality = of("model_group:model_segment_quality:ratio_increase1d", 'measure="accuracy"')
+    predictions = of("model_group:model_segment_predictions:increase1d")
+    by = "(job, model, attribute, group)"
+    located = f"{places} * on {by} group_left () max by {by}"
+    lowest = f"{quality} and on {by} {of('model_segment_info')}"
+    rest = "over one day; of all groups that have coordinates in the config. Records: "
+    return [
+        geomap(
+            "Lowest accuracy by region",
+            "Where a model is bad: the accuracy of the model that is worst in the region, the circle the larger the "
+            f"more predictions all models made there, {rest}`model_group:model_segment_quality:ratio_increase1d`, "
+            "`model_group:model_segment_predictions:increase1d`; metric: `model_segment_info`.",
+            Column("Lowest accuracy", f"min by (group, latitude, longitude) ({located} ({quality}))"),
+            Column("Predictions", f"sum by (group, latitude, longitude) ({located} ({predictions}))"),
+            unit="percentunit", decimals=1, minimum=0.5, maximum=1, empty="No coordinates",
+            overrides=[field("Predictions", {"unit": "short", "decimals": 0, "min": 0})],
+        ),
+        bars(
+            "Accuracy by region",
+            f"The {WORST} models whose accuracy is lowest, {rest}"
+            "`model_group:model_segment_quality:ratio_increase1d`, `model:model_quality:ratio_increase1h`; "
+            "metric: `model_segment_info`.",
+            Rows(f"max by (group, model) (({lowest}) and on (job, model) bottomk({WORST}, {ACCURACY}))"),
+            by="group", columns="model", heading="Region", stacked=False, size=(12, 12), unit="percentunit",
+            minimum=0, maximum=1, decimals=1, empty="No coordinates",
+        ),
+    ]  # fmt: skip
+
+
 def dashboard() -> Dashboard:
     return Dashboard(
         uid="model-exporter-fleet",
@@ -184,7 +218,10 @@ def dashboard() -> Dashboard:
         description="Is any model in trouble, and which one first?",
         since="now-6h",
         panels=[*_counts(), _models(), *_over_time()],
-        rows=[Row("Model servers", [_servers(), *_told_by_servers()], folded=True)],
+        rows=[
+            Row("Regions", _regions()),
+            Row("Model servers", [_servers(), *_told_by_servers()], folded=True),
+        ],
         variables=[JOB, choices("model", "Model", 'label_values(model_info{job=~"$job"}, model)'), FILTERS],
         annotations=[
             annotation(

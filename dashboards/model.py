@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards import model_curves, model_further, model_quality, model_serving, model_tasks
+from dashboards import model_curves, model_further, model_quality, model_segments, model_serving, model_tasks
 from dashboards.layout import FILTERS, JOB, NEWEST_FIRST, Dashboard, Row, annotation, choice, choices
 from dashboards.looks import (
     BAD,
@@ -173,8 +173,8 @@ def dashboard() -> Dashboard:
         since="now-24h",
         panels=[*_truth_now(), *_serving_now()],
         rows=[
-            *model_quality.rows(), *model_curves.rows(), *model_further.rows(), *model_tasks.rows(),
-            *model_serving.rows(),
+            *model_quality.rows(), *model_curves.rows(), *model_further.rows(), *model_segments.rows(),
+            *model_tasks.rows(), *model_serving.rows(),
             Row("Versions", [_versions(), *_versions_over_time()]),
         ],
         variables=[

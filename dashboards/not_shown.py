@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 _OF_ONE_REPLICA = "a gauge of one replica, for people who look at it; panels show counters, which add up over replicas"
-_OF_GROUPS = "by group of an attribute: no page breaks a model down by group"
 
 NOT_SHOWN = {
     "model_accuracy_ratio": _OF_ONE_REPLICA,
@@ -49,11 +48,6 @@ NOT_SHOWN = {
     "model_equal_opportunity_ratio": _OF_ONE_REPLICA,
     "model_equalized_odds_difference": _OF_ONE_REPLICA,
     "model_equalized_odds_ratio": _OF_ONE_REPLICA,
-    "model_segment_min_group_size": _OF_GROUPS,
-    "model_segment_outcomes_total": _OF_GROUPS,
-    "model_segment_outcomes_retracted_total": _OF_GROUPS,
-    "model_segment_info": _OF_GROUPS,
-    "model_segment_predictions_total": _OF_GROUPS,
     "model_window_labelled_predictions": _OF_ONE_REPLICA,
     "model_window_scored_predictions": _OF_ONE_REPLICA,
     "model_target_center": "a number of the config, without which the sums around it would not add up",

@@ -15,6 +15,8 @@ DATA_SOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 PLUGIN_VERSION = "11.6.0"
 """On every panel: from one without it Grafana 11.1 and later take an XY chart for an old one, and spoil it."""
 
+PLACE = "Region"
+"""What the places of a map are called."""
 ONE_PER_NAME = "palette-classic-by-name"
 """The colours of lines hang on their names, and not on their order."""
 
@@ -187,9 +189,9 @@ def _step(transformation: str, **options: object) -> Json:
     return {"id": transformation, "options": options}
 
 
-def _grouped(rows: str, columns: str) -> Json:
+def _grouped(rows: str, columns: str, missing: Literal["zero", "null"] = "zero") -> Json:
     """One label's values as rows, another's as columns; in the corner stands the heading `rows\\columns`."""
-    return _step("groupingToMatrix", rowField=rows, columnField=columns, valueField="Value", emptyValue="zero")
+    return _step("groupingToMatrix", rowField=rows, columnField=columns, valueField="Value", emptyValue=missing)
 
 
 def table(
@@ -241,10 +243,10 @@ def matrix(
 
 
 def bars(
-    title: str, description: str, query: Rows, *, by: str, columns: str, heading: str,
+    title: str, description: str, query: Rows, *, by: str, columns: str, heading: str, stacked: bool = True,
     size: tuple[int, int] = (8, 9), **look: Unpack[Look],
 ) -> Json:  # fmt: skip
-    """Stacked bars: one for each value of the label *by*, shown under *heading*, in parts by the label *columns*."""
+    """Bars for each value of the label *by*, under *heading*: by the label *columns*, as parts or side by side."""
     options = {
         "barRadius": 0,
         "barWidth": 0.8,
@@ -253,7 +255,7 @@ def bars(
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "orientation": "auto",
         "showValue": "auto",
-        "stacking": "normal",
+        "stacking": "normal" if stacked else "none",
         "tooltip": {"mode": "multi", "sort": "none"},
         "xField": heading,
         "xTickLabelRotation": 0,
@@ -263,7 +265,56 @@ def bars(
     return _panel(
         "barchart", title, description, [query], size=size, look=look, options=options, colours=ONE_PER_NAME,
         custom=custom, transformations=[
-            _grouped(by, columns), _step("organize", renameByName={rf"{by}\{columns}": heading})
+            _grouped(by, columns, "zero" if stacked else "null"),
+            _step("organize", renameByName={rf"{by}\{columns}": heading}),
+        ],
+    )  # fmt: skip
+
+
+def geomap(
+    title: str, description: str, value: Column, amount: Column, *, size: tuple[int, int] = (12, 12),
+    **look: Unpack[Look],
+) -> Json:  # fmt: skip
+    """Places on a map of the world that Grafana brings along, coloured by *value*, the larger the more their *amount*.
+
+    Both queries have to end in `by (group, latitude, longitude)`; those two are texts, of which numbers are made.
+    """
+    names = {"group": PLACE, "Value #A": value.name, "Value #B": amount.name}
+    style = {
+        "color": {"field": value.name, "fixed": "dark-blue"},
+        "opacity": 0.7,
+        "rotation": {"fixed": 0, "max": 360, "min": -360, "mode": "mod"},
+        "size": {"field": amount.name, "fixed": 8, "max": 24, "min": 6},
+        "symbol": {"fixed": "img/icons/marker/circle.svg", "mode": "fixed"},
+        "text": {"field": PLACE, "fixed": "", "mode": "field"},
+        "textConfig": {"fontSize": 12, "offsetX": 0, "offsetY": 18, "textAlign": "center", "textBaseline": "middle"},
+    }
+    places = {
+        "name": PLACE,
+        "type": "markers",
+        "config": {"showLegend": True, "style": style},
+        "location": {"mode": "coords", "latitude": "latitude", "longitude": "longitude"},
+        "tooltip": True,
+    }
+    options = {
+        "view": {"allLayers": True, "id": "zero", "lat": 20, "lon": 0, "zoom": 1.5},
+        "basemap": {
+            "name": "Countries",
+            "type": "geojson",
+            "config": {"rules": [], "src": "public/maps/countries.geojson",
+                       "style": {"color": {"fixed": "text"}, "opacity": 0.1}},
+        },
+        "controls": {"mouseWheelZoom": False, "showAttribution": True, "showDebug": False, "showMeasure": False,
+                     "showScale": False, "showZoom": True},
+        "layers": [places],
+        "tooltip": {"mode": "details"},
+    }  # fmt: skip
+    numbers = [{"targetField": name, "destinationType": "number"} for name in ("latitude", "longitude")]
+    return _panel(
+        "geomap", title, description, [Rows(value.expr), Rows(amount.expr)], size=size, look=look,
+        colours="continuous-RdYlGr", options=options, transformations=[
+            _step("merge"), _step("convertFieldType", conversions=numbers, fields={}),
+            _step("organize", excludeByName={"Time": True}, renameByName=names),
         ],
     )  # fmt: skip
 

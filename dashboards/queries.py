@@ -24,6 +24,8 @@ LABELS_BY_LEVEL = {
     "model": ("job", "model"),
     "model_version": ("job", "model", "version"),
     "model_class": ("job", "model", "class"),
+    "model_attribute": ("job", "model", "attribute"),
+    "model_group": ("job", "model", "attribute", "group"),
     "model_threshold": ("job", "model", "version", "threshold", "next"),
     "model_actual": ("job", "model", "version", "actual"),
     "target": ("job", "target"),

@@ -44,6 +44,7 @@ models:
         score: output.probability.malignant
         latency: {{field: took_ms, unit: ms}}
         error: error
+        segments: {{region: clinic.country, age: patient.age}}  # quality by group, and how far apart groups are
       interval: 1s
 
     # What turned out to be true: seconds later, now and then before the prediction, sometimes wrong at first.
@@ -57,6 +58,14 @@ models:
     thresholds:
       accuracy: {{warning: 0.88, critical: 0.83}}
       recall: {{warning: 0.8, critical: 0.7}}
+      segment_gap: {{warning: 0.1}}  # of a group below the whole
+      disparate_impact: {{warning: 0.2}}  # older patients have more malignant tumours
+    segments:
+      age: {{min_group_size: 20}}
+      region:
+        min_group_size: 20
+        coordinates:  # for the map
+          {{DE: [51.2, 10.4], US: [39.8, -98.6], IN: [22.0, 79.0], AU: [-25.3, 133.8], BR: [-10.8, -53.1]}}
     champion: "1.0"  # the version that the canary is compared with
     delay_buckets: [1s, 2s, 5s, 10s, 20s, 30s, 1m, 5m]
 
@@ -75,7 +84,7 @@ _ABOUT = """
 A classifier trained on scikit-learn's breast_cancer data answers 20 requests a second. The true labels come seconds
 later; some come late, early, twice or never, and some are wrong at first. Version 1.1 is a canary with a tenth of
 the traffic. From minute 3 to minute 5 of every ten, lengths arrive in another unit: watch the accuracy of 1.0 fall
-from 0.94 to 0.7, while 1.1 holds.
+from 0.94 to 0.7, while 1.1 holds. In Brazil a quarter of the scanners always send that unit: the region is worse off.
 
 The model server dies about every 45 s, in turn by SIGKILL, by SIGSEGV and by a planned restart, and is started again:
 watch its crashes per hour, what it uses, and that the restart is no crash.

@@ -25,6 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, Self
 
+from exporter.demo import patients
+
 PREDICTIONS, LABELS, DEATHS = "predictions.jsonl", "labels.csv", "deaths.jsonl"
 _TO_COME = "labels-to-come.jsonl"
 HEADER = b"id,diagnosis,labelled_at\n"
@@ -72,10 +74,14 @@ class Request:
     labels: tuple[tuple[float, bool], ...]
     before: float = 0.0
     """Seconds that lives before this one have taken."""
+    region: str = "DE"
+    old_scanner: bool = False
 
     @property
     def drifted(self) -> bool:
-        return self.at >= 0 and DRIFT_FROM <= (self.before + self.at) % DRIFT_EVERY < DRIFT_UNTIL
+        """Whether lengths come in another unit."""
+        rest = (self.before + self.at) % DRIFT_EVERY
+        return self.old_scanner or (self.at >= 0 and DRIFT_FROM <= rest < DRIFT_UNTIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +104,14 @@ def requests(
     *before* are the seconds that lives before this one have taken.
     """
     random = Random(seed)  # noqa: S311 - the same rows for the same seed are what is wanted
+    places = Random(f"places {seed}")  # noqa: S311 - likewise
     for number in itertools.count():
         live = number - backlog
         at = live / rate if live >= 0 else live / backlog * BACKLOG_SECONDS
         failed = random.random() < ERROR_SHARE
         fate: Fate = random.choices(list(FATES), list(FATES.values()))[0]
         labels = _labels(random, fate)
+        region, old_scanner = patients.region(places)
         yield Request(
             number=number,
             at=at,
@@ -113,6 +121,8 @@ def requests(
             took_ms=round(random.lognormvariate(1.2, 0.5), 3),
             labels=() if failed else tuple((at + delay, right) for delay, right in labels),
             before=before,
+            region=region,
+            old_scanner=old_scanner,
         )
 
 
@@ -201,6 +211,8 @@ def _record(request: Request, answers: Answers, name: str, start: float) -> dict
         "time": _iso(start + request.at),
         "model": {"name": "breast-cancer", "version": request.version},
         "took_ms": request.took_ms,
+        "clinic": {"country": request.region},
+        "patient": {"age": patients.age(request.number, answers.diagnosis[request.sample])},
     }
     if request.fate == "error":
         return record | {"error": "missing_feature"}

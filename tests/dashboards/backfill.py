@@ -28,12 +28,14 @@ Course = tuple[str, Labels, Sequence[int], Sequence[float]]
 """Sample name, labels, times and values of one series."""
 
 VALUES: Mapping[str, Sequence[str]] = {
+    "attribute": ["region"],
     "average": ["macro"],
     "correct": ["true", "false"],
     "k": ["1", "3"],
     "le": ["-1.0", "0.0", "1.0", "+Inf"],
     "direction": ["over", "under"],
     "gpu": ["0"],
+    "group": ["north", "south", "other"],
     "implementation": ["CPython"],
     "major": ["3"],
     "minor": ["11"],
@@ -57,7 +59,10 @@ MEASURES = ("accuracy", "precision", "recall", "f1")
 COST = {True: 100, False: 5}
 """What an error costs, by whether it was of the first class."""
 LEAST = {"warning": 0.85, "critical": 0.75}
-BOUNDS = {"label_age": 7200, "label_coverage": 0.5, "error_ratio": 0.05, "latency_p95": 0.4}
+GROUPS = {"north": (0.6, 1.0), "south": (0.3, 0.9), "other": (0.1, 1.0)}
+"""Regions: share of the predictions, and by what the usual share of right answers is multiplied there."""
+PLACES = {"north": ("59.3", "18.1"), "south": ("-33.9", "18.4")}
+BOUNDS = {"label_age": 7200, "label_coverage": 0.5, "error_ratio": 0.05, "latency_p95": 0.4, "disparate_impact": 0.8}
 BOUNDS_OF_SERVERS = {"cpu": 0.9, "memory": 0.9, "disk": 0.85, "crashes_per_hour": 2}
 
 
@@ -124,6 +129,7 @@ def courses(time: Time, models: Sequence[Model] = FLEET, replicas: int = 2) -> I
             for version in model.versions:
                 lived = min(CANARY if version == "2" else time.span, time.span)
                 yield from _quality(scrape, model, version, time.grid(lived), replica + 1)
+                yield from _groups(scrape, model, version, time.grid(lived), replica + 1)
                 labels = {"model": model.name, "version": version, "task": model.task}
                 often = replace(time, coarse=min(time.coarse, 300)).grid(lived)
                 yield "model_info", scrape | labels, often, [1] * len(often)
@@ -142,6 +148,8 @@ OF_QUALITY = (
     "model_confusion_retracted_total", "model_class_info", "model_info",
     "model_threshold", "model_objective", "model_baseline_ratio", "model_champion_info",
     "model_server_threshold", "model_confusion_cost",
+    "model_segment_outcomes_total", "model_segment_outcomes_retracted_total",
+    "model_segment_predictions_total", "model_segment_info",
 )  # fmt: skip
 
 
@@ -159,10 +167,8 @@ def _quality(scrape: Labels, model: Model, version: str, times: Sequence[int], w
             yield f"model_labelled_predictions{kind}_total", of | {"correct": word}, times, _added(columns)
         for (actual, predicted), column in sums.items():
             yield f"model_confusion{kind}_total", of | {"actual": actual, "predicted": predicted}, times, column
-        for one in model.classes:
-            for outcome, (hit, same) in {"tp": (1, 1), "fn": (1, 0), "fp": (0, 1), "tn": (0, 0)}.items():
-                columns = [col for (a, p), col in sums.items() if (a == one, p == one) == (hit, same)]
-                yield f"model_outcomes{kind}_total", of | {"class": one, "outcome": outcome}, times, _added(columns)
+        for labels, column in _outcomes(model, sums):
+            yield f"model_outcomes{kind}_total", of | labels, times, column
     for one in model.classes:
         positive = "true" if model.task == "binary" and one == model.classes[0] else "false"
         yield "model_class_info", of | {"class": one, "positive": positive}, times, ones
@@ -170,7 +176,33 @@ def _quality(scrape: Labels, model: Model, version: str, times: Sequence[int], w
         yield "model_predictions_total", of | {"predicted": one}, times, _added(columns)
 
 
-def _matrix(model: Model, times: Sequence[int], weight: int) -> dict[tuple[str, str], list[int]]:
+def _groups(scrape: Labels, model: Model, version: str, times: Sequence[int], weight: int) -> Iterator[Course]:
+    of = scrape | {"model": model.name, "version": version, "attribute": "region"}
+    for group, (share, factor) in GROUPS.items():
+        there = replace(model, right=model.right * factor, now=model.now * factor)
+        counts = _matrix(there, times, weight * share)
+        for kind, part in (("", 1), ("_retracted", 100)):
+            sums = {pair: [count // part for count in column] for pair, column in counts.items()}
+            for labels, column in _outcomes(model, sums):
+                yield f"model_segment_outcomes{kind}_total", of | {"group": group} | labels, times, column
+        for one in model.classes:
+            columns = [[count * 10 // 9 for count in col] for (_, p), col in counts.items() if p == one]
+            yield "model_segment_predictions_total", of | {"group": group, "predicted": one}, times, _added(columns)
+        if group in PLACES:
+            latitude, longitude = PLACES[group]
+            labels = of | {"group": group, "latitude": latitude, "longitude": longitude}
+            yield "model_segment_info", labels, times, [1] * len(times)
+
+
+def _outcomes(model: Model, sums: Mapping[tuple[str, str], Sequence[int]]) -> Iterator[tuple[Labels, list[int]]]:
+    """What each class is taken for, against the rest, from a confusion matrix."""
+    for one in model.classes:
+        for outcome, (hit, same) in {"tp": (1, 1), "fn": (1, 0), "fp": (0, 1), "tn": (0, 0)}.items():
+            columns = [col for (a, p), col in sums.items() if (a == one, p == one) == (hit, same)]
+            yield {"class": one, "outcome": outcome}, _added(columns)
+
+
+def _matrix(model: Model, times: Sequence[int], weight: float) -> dict[tuple[str, str], list[int]]:
     """Labelled predictions by actual and predicted class, growing; a replica of more *weight* has more of them."""
     many = len(model.classes)
     share_of = {one: (0.4 if one == model.classes[0] else 0.6 / (many - 1)) for one in model.classes}
@@ -213,7 +245,7 @@ def _bounds(scrape: Labels, model: Model, times: Sequence[int]) -> Iterator[Cour
     yield "model_champion_info", of | {"version": model.versions[0]}, times, [1] * many
     yield "model_objective", of | {"slo": "accuracy"}, times, [0.9] * many
     for measure, value in BOUNDS.items():
-        bound = "min" if measure == "label_coverage" else "max"
+        bound = "min" if measure in {"label_coverage", "disparate_impact"} else "max"
         for severity in LEAST:
             labels = of | {"measure": measure, "bound": bound, "severity": severity}
             yield "model_threshold", labels, times, [value] * many

@@ -158,6 +158,25 @@ def test_curves_are_those_of_the_scores(drawn):
     assert [one / sum(counts) for one in counts] == pytest.approx([p + n for p, n in pairs], abs=1e-4)
 
 
+def test_the_map_has_places(drawn):
+    """Degrees become numbers, every field that the layer names is there, and no tile is fetched from anywhere."""
+    [shown] = [one for one in drawn["tumour"] if one.asked[0].panel["type"] == "geomap"]
+    [frame] = shown.frames
+    fields = {field["name"]: field for field in frame["fields"]}
+    assert sorted(fields["latitude"]["values"]) == [-33.9, 59.3]
+    assert {fields[name]["type"] for name in ("latitude", "longitude", "Lowest accuracy", "Predictions")} == {"number"}
+    options = shown.asked[0].panel["options"]
+    [layer] = options["layers"]
+    style = layer["config"]["style"]
+    named = {layer["location"][name] for name in ("latitude", "longitude")}
+    named |= {style[name]["field"] for name in ("color", "size", "text")}
+    assert named == set(fields)
+    assert "://" not in str(options)
+    assert (options["basemap"]["type"], options["basemap"]["config"]["src"]) == (
+        "geojson", "public/maps/countries.geojson",
+    )  # fmt: skip
+
+
 def test_links_name_fields_that_exist(drawn):
     """`${__data.fields.X}` of a link is a column, and the dashboard that it opens has the variables it sets."""
     links = 0

@@ -26,6 +26,8 @@ EMPTY = {
         AT_THE_SERVER: "as above",
         r"model / Difference from the champion / [ABC]": "a mean of recalls is no share: its error is not known",
         r"model / (Scores |ROC |Precision and recall|Calibration|Areas |Losses )": "it has three classes",
+        r"model / (Groups, worst first / [EFG]|Predicted positive by|Differences between|Disparate impact / A)":
+            "a model of many classes has no positive one",
     },
     LIVE: {
         AT_THE_SERVER: "the demo's server tells none of its own",
@@ -37,6 +39,8 @@ EMPTY = {
         r"model / (Throttled|Tasks|Out of memory|Memory in bytes / B)": "the demo watches no scope but the host",
         r"model / GPU": "there may be none",
         r"model / Difference from the champion / [ABC]": "too few labels came within seconds",
+        r"(model / (Groups|Quality by group|Predicted|Differences|Disparate)|fleet / .* by region)":
+            "groups are small within seconds",
         r"model / (Errors|R² and percentage error|Residuals|Top-k accuracy|Quality of the sets)": TWO_CLASSES,
         r"model / (NDCG|Mean reciprocal rank|Hit rate)": TWO_CLASSES,
         r"model / (Latency|Failed predictions|Label coverage over time|Age of the newest record) / [A-D]":

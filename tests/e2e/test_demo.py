@@ -170,6 +170,10 @@ def assert_counters(values, version, found):
     for outcome in ("tp", "fp", "fn", "tn"):
         labels = {"version": version, "class": "malignant", "outcome": outcome}
         assert values.standing("model_outcomes", **labels) == getattr(found, outcome)
+        for attribute in ("region", "age"):
+            of = {"version": version, "class": "malignant", "outcome": outcome, "attribute": attribute}
+            added, back = (values.sum(f"model_segment_outcomes{kind}_total", **of) for kind in ("", "_retracted"))
+            assert added - back == getattr(found, outcome), attribute
     right = values.standing("model_labelled_predictions", version=version, correct="true")
     assert right / found.labelled == pytest.approx(found.accuracy, abs=TOLERANCE)
 

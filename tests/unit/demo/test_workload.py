@@ -14,7 +14,7 @@ from datetime import datetime
 import psutil
 import pytest
 
-from exporter.demo import workload
+from exporter.demo import patients, workload
 from tests.running import wait_for
 
 ROWS = 6000
@@ -117,6 +117,18 @@ def test_drift_comes_in_minute_three_and_goes_in_minute_five():
     ]  # fmt: skip
 
 
+def test_regions_have_their_shares_and_one_has_old_scanners(asked):
+    """Requests come from all regions; only in one of them does a quarter of the input arrive in another unit."""
+    found = Counter(request.region for request in asked)
+    for region, share in patients.REGIONS.items():
+        assert found[region] / ROWS == pytest.approx(share, abs=0.02), region
+    where, share = patients.OLD_SCANNER
+    old = Counter(request.region for request in asked if request.old_scanner)
+    assert set(old) == {where}
+    assert old[where] / found[where] == pytest.approx(share, abs=0.05)
+    assert all(request.drifted for request in asked if request.old_scanner)
+
+
 def test_the_seed_alone_decides(asked):
     """The same seed gives the same requests, another seed others."""
     assert list(itertools.islice(workload.requests(7, 285), 500)) == asked[:500]
@@ -155,6 +167,8 @@ def test_a_prediction_is_a_nested_record_with_a_utc_time(logs):
         assert seconds(record["time"]) < before + 60
         assert record["model"]["version"] in {"1.0", "1.1"}
         assert record["took_ms"] > 0
+        assert record["clinic"]["country"] in patients.REGIONS
+        assert record["patient"]["age"] in patients.AGES
         if "error" in record:
             assert "output" not in record
             continue
