@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -103,9 +103,14 @@ def _from_the_beginning(stream: Stream) -> Stream:
 def _first(batch: Batch, count: int) -> Batch:
     """The first *count* rows of *batch*, without what was refused."""
     columns = {column.name: getattr(batch, column.name) for column in fields(batch)}
-    cut: dict[str, Any] = {
-        name: Categorical(value.codes[:count], value.names) if isinstance(value, Categorical) else value[:count]
-        for name, value in columns.items()
-        if isinstance(value, Categorical | np.ndarray | list)
-    }
-    return replace(batch, **cut, refused=Refusals(), skipped=0)
+    cut = {name: _cut(value, count) for name, value in columns.items() if name != "labels"}
+    return replace(batch, **cut | {"refused": Refusals(), "skipped": 0})
+
+
+def _cut(value: Any, count: int) -> Any:
+    """The first *count* rows of a column, or of each column of a mapping; anything else as it is."""
+    if isinstance(value, Categorical):
+        return Categorical(value.codes[:count], value.names)
+    if isinstance(value, Mapping):
+        return {name: _cut(column, count) for name, column in value.items()}
+    return value[:count] if isinstance(value, np.ndarray | list) else value

@@ -66,6 +66,27 @@ def test_check_tells_of_numbers(tmp_path):
     assert "60 bytes" in text
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_check_reads_no_more_than_it_was_told(count, tmp_path):
+    """Where a log holds more rows than were asked for, the first of them are joined, whatever their task."""
+    values = {
+        "regression": (100.0, 103.0, ""),
+        "multilabel": (["news", "tech"], ["tech"], OTHERS["multilabel"]),
+        "ranking": (["a", "b"], ["b"], OTHERS["ranking"]),
+    }
+    for task, (predicted, actual, settings) in values.items():
+        folder = tmp_path / task
+        folder.mkdir()
+        write(folder, "p.jsonl", *({"id": n, "t": START, "out": {"value": predicted}, "v": "1"} for n in range(9)))
+        write(folder, "l.jsonl", *({"id": n, "t": START + 1, "y": actual} for n in range(9)))
+        text = REGRESSION.format(folder=folder).replace("task: regression", f"task: {task}")
+        lines = [settings if "residual_buckets" in line else line for line in text.splitlines()]
+        (folder / "c.yml").write_text("\n".join(f"    {line}" if line == settings else line for line in lines))
+        out = io.StringIO()
+        assert check.run(folder / "c.yml", count, out, Clock(wall=lambda: START + 60)) == 0
+        assert f"matched  {count}  labels that met their prediction" in out.getvalue()
+
+
 def test_a_config_is_shown_as_it_can_be_written(tmp_path):
     """The masked form of a config of any task is a config, and means the same."""
     config = parse(REGRESSION.format(folder=tmp_path), "c.yml")
