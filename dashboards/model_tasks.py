@@ -33,7 +33,9 @@ def _numbers() -> list[Json]:
         "root mean squared error": f"sqrt({ratio(_net(squared), count)})",
         "bias": ratio(f"{too_much} - {too_little}", count),
     }
-    residuals = _net("model_residuals_total", by="le")
+    residuals = f"""sum by (le) (
+  label_replace({_net("model_residuals_total", by="at_most")}, "le", "$1", "at_most", "(.+)")
+)"""
     return [
         timeseries(
             "Errors", "In the unit of what is predicted; above 0 the bias is that of predicting too much. "

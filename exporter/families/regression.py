@@ -55,8 +55,9 @@ class Regression:
               "of R2 = 1 - squared errors / (S2 - S1^2 / labelled predictions)."),
         MetricSpec("model_target_center", "gauge", "The configured center of target deviations: their sums only add "
                    "up over replicas and versions that have the same."),
-        *twin("model_residuals_total", "Labelled predictions whose residual actual - predicted is at most `le`: a "
-              "cumulative histogram, for histogram_quantile.", ("le",)),
+        *twin("model_residuals_total", "Labelled predictions whose residual actual - predicted is at most "
+              "`at_most`: a cumulative histogram. As `le` is kept for histograms, which have no negative buckets, "
+              "copy the label to le for histogram_quantile.", ("at_most",)),
         _gauge("mean_absolute_error", "Mean of abs(predicted - actual)"),
         _gauge("mean_squared_error", "Mean of (predicted - actual)^2"),
         _gauge("root_mean_squared_error", "Root of the mean of (predicted - actual)^2"),
@@ -66,7 +67,7 @@ class Regression:
         _gauge("mean_absolute_percentage_error", "Mean of abs(predicted - actual) / abs(actual), absent "
                "with a zero target"),
         _gauge("mean_pinball_loss", "Mean of q (actual - predicted) where that is positive, else of (1 - q) "
-               "(predicted - actual), for q = quantile", ("quantile",)),
+               "(predicted - actual), for q = alpha", ("alpha",)),
         labelled.IN_WINDOW,
     )  # fmt: skip
     tasks: ClassVar[frozenset[str]] = frozenset({"regression"})
@@ -119,7 +120,7 @@ class Regression:
             *both("model_zero_targets", ()),
             *both("model_target_deviation_sum", (("side", "above"),), (("side", "below"),)),
             *both("model_target_squared_deviation_sum", ()),
-            *both("model_residuals", *((("le", bound),) for bound in bounds)),
+            *both("model_residuals", *((("at_most", bound),) for bound in bounds)),
             Series("model_target_center"),
         ]
 
@@ -146,7 +147,7 @@ class Regression:
             Series("model_bias"),
             Series("model_r2_score"),
             Series("model_mean_absolute_percentage_error"),
-            *(Series("model_mean_pinball_loss", (("quantile", repr(q)),)) for q in self.quantiles),
+            *(Series("model_mean_pinball_loss", (("alpha", repr(q)),)) for q in self.quantiles),
         ]
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:

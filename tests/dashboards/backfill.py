@@ -32,7 +32,7 @@ VALUES: Mapping[str, Sequence[str]] = {
     "average": ["macro"],
     "correct": ["true", "false"],
     "k": ["1", "3"],
-    "le": ["-1.0", "0.0", "1.0", "+Inf"],
+    "at_most": ["-1.0", "0.0", "1.0", "+Inf"],
     "direction": ["over", "under"],
     "gpu": ["0"],
     "group": ["north", "south", "other"],

@@ -12,7 +12,7 @@ from tests.running import ROOT
 
 Json = dict[str, Any]
 FILES = sorted((ROOT / "dashboards").glob("*.json"))
-VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)(?::\w+)?\}")
+VARIABLE = re.compile(r"\$([a-zA-Z_]\w*)|\$\{(\w+)(?::\w+)?\}")
 SPANS = {"now-6h": 6 * 3600, "now-24h": 24 * 3600}
 ALL = "$__all"
 STEPS = 360

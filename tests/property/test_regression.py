@@ -71,7 +71,7 @@ def test_errors_are_scikit_learns(rows):
     }
     for q in QUANTILES:
         loss = sklearn.mean_pinball_loss(actual, predicted, alpha=q)
-        expected["mean_pinball_loss", ("quantile", repr(q))] = loss
+        expected["mean_pinball_loss", ("alpha", repr(q))] = loss
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
     percentage = found["mean_absolute_percentage_error",]
@@ -128,6 +128,6 @@ def test_counters_hold_what_the_measures_need(rows, back, center):
     above, below = (net("target_deviation_sum", ("side", side)) for side in ("above", "below"))
     assert above - below == pytest.approx(away.sum(), abs=scale)
     assert net("target_squared_deviation_sum") == pytest.approx((away**2).sum(), abs=scale)
-    for le in ("-1.0", "0.0", "2.5", "+Inf"):
-        assert net("residuals", ("le", le)) == np.sum(actual - predicted <= float(le))
+    for most in ("-1.0", "0.0", "2.5", "+Inf"):
+        assert net("residuals", ("at_most", most)) == np.sum(actual - predicted <= float(most))
     assert seen["model_target_center",] == center

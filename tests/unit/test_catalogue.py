@@ -108,6 +108,11 @@ def test_every_metric_stands_once():
     assert all(len(spec.help) > 10 for spec in specs)
 
 
+def test_labels_that_prometheus_keeps_for_itself_are_left_to_it():
+    """No metric has the label le or quantile, which promtool allows only where the type makes them."""
+    assert [spec.name for spec in catalogue.specs() if {"le", "quantile"} & set(spec.labels)] == []
+
+
 @pytest.mark.parametrize("kind", ["text", "markdown", "json"])
 def test_every_form_holds_every_metric(kind):
     """The three forms name the same metrics, in the same order."""

@@ -47,8 +47,8 @@ def test_a_regression_from_its_config_to_metrics(tmp_path, monkeypatch):
         page = exporter.get("/")[1]
     assert "mean absolute error" in page
     assert values.one("model_absolute_error_sum_total", direction="under") == 6
-    assert values.one("model_residuals_total", le="0.0") == 2
-    assert values.one("model_mean_pinball_loss", quantile="0.9") == pytest.approx((0.9 * 6 + 0.1 * 1) / 5)
+    assert values.one("model_residuals_total", at_most="0.0") == 2
+    assert values.one("model_mean_pinball_loss", alpha="0.9") == pytest.approx((0.9 * 6 + 0.1 * 1) / 5)
     assert values.one("model_exporter_source_rows_rejected_total", role="labels", reason="bad_label") == 1
 
 
