@@ -1,4 +1,4 @@
-"""The demo: a real model with late labels, run by the exporter beside it as a child that dies now and then."""
+"""The demo: real models with late labels, run by the exporter beside it as a child that dies now and then."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from exporter.errors import ExporterError
@@ -20,71 +22,20 @@ if TYPE_CHECKING:
 
 CONFIG, STATE = "model-exporter.yml", "state"
 TARGET = "model-server"
+FIRST = "breast-cancer"
+"""The model whose rows are waited for."""
 _PATIENCE = 60.0  # seconds for the child's first line; training takes two
 _FAREWELL = 3.0
 _RESTART_AFTER = 0.2
-
-_CONFIG = """\
-# What the demo runs with. Change it, try it with `model-exporter check {config} --read 1000`,
-# and start the demo on this folder again.
-models:
-  breast-cancer:
-    task: binary
-    positive: malignant  # the class that precision and recall are about
-    classes: [benign, malignant]
-
-    # One JSON object per line, as a model server writes them. Dotted paths reach into nested objects.
-    predictions:
-      files: {{path: {predictions}}}
-      fields:
-        id: id
-        time: time
-        version: model.version
-        predicted: output.diagnosis
-        score: output.probability.malignant
-        latency: {{field: took_ms, unit: ms}}
-        error: error
-        segments: {{region: clinic.country, age: patient.age}}  # quality by group, and how far apart groups are
-      interval: 1s
-
-    # What turned out to be true: seconds later, now and then before the prediction, sometimes wrong at first.
-    labels:
-      files: {{path: {labels}}}
-      fields: {{id: id, time: labelled_at, actual: diagnosis}}
-      interval: 1s
-
-    horizon: 10m  # a prediction without a label for so long counts as expired
-    windows: [1m, 10m, last 500]
-    thresholds:
-      accuracy: {{warning: 0.88, critical: 0.83}}
-      recall: {{warning: 0.8, critical: 0.7}}
-      segment_gap: {{warning: 0.1}}  # of a group below the whole
-      disparate_impact: {{warning: 0.2}}  # older patients have more malignant tumours
-    segments:
-      age: {{min_group_size: 20}}
-      region:
-        min_group_size: 20
-        coordinates:  # for the map
-          {{DE: [51.2, 10.4], US: [39.8, -98.6], IN: [22.0, 79.0], AU: [-25.3, 133.8], BR: [-10.8, -53.1]}}
-    champion: "1.0"  # the version that the canary is compared with
-    delay_buckets: [1s, 2s, 5s, 10s, 20s, 30s, 1m, 5m]
-
-# The model server itself. The demo runs it as its own child; of one that runs by itself, name a probe of its life
-# here, such as process: {{port: 8080}}, systemd: {{unit: model.service}} or docker: {{container: model}}.
-targets:
-  model-server:
-    model: breast-cancer
-    cgroup: {{scopes: [host]}}
-    disk: {{mountpoints: [{mount}]}}
-    interval: 1s
-    windows: [10m, 1h]
-"""
 
 _ABOUT = """
 A classifier trained on scikit-learn's breast_cancer data answers 20 requests a second. The true labels come seconds
 later; some come late, early, twice or never, and some are wrong at first. Version 1.1 is a canary with a tenth of
 the traffic. From minute 3 to minute 5 of every ten, lengths arrive in another unit: watch the accuracy of 1.0 fall
 from 0.94 to 0.7, while 1.1 holds. In Brazil a quarter of the scanners always send that unit: the region is worse off.
+
+Beside it a regression, a classifier of three classes, one of sets of labels, and a ranking answer 3 requests a second
+each.
 
 The model server dies about every 45 s, in turn by SIGKILL, by SIGSEGV and by a planned restart, and is started again:
 watch its crashes per hour, what it uses, and that the restart is no crash.
@@ -110,16 +61,14 @@ def prepare(folder: Path) -> Path:
     """
     folder = folder.resolve()
     path = folder / CONFIG
+    template = Template(resources.files("exporter.demo").joinpath(CONFIG).read_text("utf-8"))
+    places = {"folder": glob.escape(str(folder)), "mount": _mount_point(folder)}
     # A folder may be called anything; JSON's texts are YAML's as well.
-    logs = {
-        name: json.dumps(glob.escape(str(folder / file)), ensure_ascii=False)
-        for name, file in (("predictions", "predictions.jsonl"), ("labels", "labels.csv"))
-    }
-    mount = json.dumps(_mount_point(folder), ensure_ascii=False)
+    texts = {name: json.dumps(place, ensure_ascii=False)[1:-1] for name, place in places.items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(_CONFIG.format(config=shlex.quote(str(path)), mount=mount, **logs), encoding="utf-8")
+            path.write_text(template.substitute(texts, config=shlex.quote(str(path))), encoding="utf-8")
     except OSError as error:
         raise ExporterError(f"the demo cannot use {folder}: {error.strerror}; name another folder") from error
     return path
@@ -138,13 +87,13 @@ def run(folder: Path | None, address: str, serve: Callable[[Path, Path, str, Sup
     """
     with _place(folder) as place:
         config = prepare(place)
-        _say("Training a model ...\n")
-        log = place / "predictions.jsonl"
+        _say("Training models ...\n")
+        log = place / FIRST / "predictions.jsonl"
         before = log.stat().st_size if log.exists() else 0
         with _workload(place) as supervisor:
             _await_rows(log, before, supervisor)
             check = f"{shlex.quote(sys.executable)} -m exporter.demo.truth {shlex.quote(str(place))}"
-            files = f"predictions.jsonl, labels.csv, deaths.jsonl, {CONFIG}, {STATE}/"
+            files = f"logs of each model, deaths.jsonl, {CONFIG}, {STATE}/"
             _say(_ABOUT.format(folder=place, files=files, check=check))
             code = serve(config, place / STATE, address, supervisor)
         _say(_farewell(place, temporary=folder is None))

@@ -35,16 +35,18 @@ def test_the_config_is_a_good_one(tmp_path):
     assert (target.model, target.life, target.interval) == ("breast-cancer", None, 1.0)
     (disk,) = [probe.settings for probe in target.measures if probe.kind == "disk"]
     assert os.stat(disk.mountpoints[0]).st_dev == os.stat(tmp_path).st_dev  # noqa: PTH116 - both are texts of paths
-    assert model.predictions.source.paths == [str(tmp_path / "predictions.jsonl")]
+    assert model.predictions.source.paths == [str(tmp_path / "breast-cancer/predictions.jsonl")]
 
 
-@pytest.mark.parametrize("name", ["a: b", "[x]*?", 'quo"te', "#", "größe 😀", "{y}"])
+@pytest.mark.parametrize("name", ["a: b", "$folder ${x}", "[x]*?", 'quo"te', "#", "größe 😀", "{y}"])
 def test_a_folder_may_be_called_anything(tmp_path, name):
     """The path in the config finds the very log, whatever characters the folder's name has."""
     folder = tmp_path / name
     stream = load(demo.prepare(folder)).models["breast-cancer"].predictions
-    (folder / "predictions.jsonl").touch()
-    assert glob(stream.source.path) == [str(folder / "predictions.jsonl")]  # noqa: PTH207 - an absolute pattern
+    log = folder / "breast-cancer/predictions.jsonl"
+    log.parent.mkdir()
+    log.touch()
+    assert glob(stream.source.path) == [str(log)]  # noqa: PTH207 - an absolute pattern
 
 
 def test_a_config_that_the_user_changed_is_kept(tmp_path):
@@ -70,7 +72,7 @@ def test_rows_are_there_before_the_exporter_is_started(tmp_path, capfd):
     seen = []
 
     def serve(config, state, address, supervisor):
-        assert (tmp_path / "d/predictions.jsonl").stat().st_size > 0
+        assert (tmp_path / "d/breast-cancer/predictions.jsonl").stat().st_size > 0
         seen.append((config, state, address, children()))
         return 5
 
@@ -116,7 +118,7 @@ def test_an_exporter_that_fails_leaves_no_child(tmp_path):
 
 def test_a_model_that_does_not_start_is_told(tmp_path, capfd):
     """If the workload cannot write its log, the demo says so and does not wait for it."""
-    (tmp_path / "labels.csv").mkdir()
+    (tmp_path / "breast-cancer/labels.csv").mkdir(parents=True)
     with pytest.raises(ExporterError, match="did not start"):
         demo.run(tmp_path, "127.0.0.1:0", lambda *_: 0)
     assert "IsADirectoryError" in capfd.readouterr().err

@@ -10,11 +10,15 @@ import sys
 import time
 from collections import Counter, defaultdict
 from datetime import datetime
+from typing import get_args
 
 import psutil
 import pytest
 
-from exporter.demo import patients, workload
+from exporter import demo
+from exporter.config.schema import load
+from exporter.contracts import Task
+from exporter.demo import models, patients, traffic, workload
 from tests.running import wait_for
 
 ROWS = 6000
@@ -23,24 +27,42 @@ COMMAND = [sys.executable, "-m", "exporter.demo.workload"]
 
 @pytest.fixture(scope="module")
 def asked():
-    return list(itertools.islice(workload.requests(7, 285), ROWS))
+    return list(itertools.islice(traffic.requests(7, 285), ROWS))
 
 
 @pytest.fixture(scope="module")
-def answers():
-    return workload.train(7)
+def trained():
+    return {model.name: model for model in models.train(7)}
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory):
-    """Predictions and labels of ROWS requests, as written by the program itself."""
+def cancer(trained):
+    return trained[models.CANCER]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of ROWS requests of each model, as written by the program itself, and the time before that."""
     folder = tmp_path_factory.mktemp("logs")
     before = time.time()
     subprocess.run([*COMMAND, folder, "--rows", str(ROWS)], check=True, stdin=subprocess.DEVNULL)
+    return folder, before
+
+
+@pytest.fixture(scope="module")
+def logs(written):
+    """Predictions and labels of the first model, and the time before they were written."""
+    folder, before = written
+    return *read(folder / models.CANCER), before
+
+
+def read(folder):
+    """Predictions and labels of one model."""
     predictions = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    if (folder / "labels.jsonl").exists():
+        return predictions, [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
     with (folder / "labels.csv").open(newline="") as file:
-        labels = list(csv.DictReader(file))
-    return predictions, labels, before
+        return predictions, list(csv.DictReader(file))
 
 
 def seconds(text):
@@ -55,7 +77,7 @@ def test_every_fate_of_a_label_has_its_share(asked):
     """Late, early, corrected, repeated and missing labels come as often as FATES says."""
     found = Counter(request.fate for request in asked)
     answered = ROWS - found.pop("error")
-    for fate, share in workload.FATES.items():
+    for fate, share in traffic.FATES.items():
         assert found[fate] / answered == pytest.approx(share, abs=0.015), fate
 
 
@@ -108,9 +130,7 @@ def test_drift_comes_in_minute_three_and_goes_in_minute_five():
     """The input drifts from 180 s to 300 s of every ten minutes, and never in the backlog."""
 
     def drifted(at):
-        return workload.Request(
-            number=0, at=at, sample=0, version="1.0", fate="prompt", took_ms=1.0, labels=()
-        ).drifted
+        return traffic.Request(number=0, at=at, sample=0, version="1.0", fate="prompt", took_ms=1.0, labels=()).drifted
 
     assert [drifted(at) for at in (-420.0, 0.0, 179.9, 180.0, 299.9, 300.0, 779.9, 780.0)] == [
         False, False, False, True, True, False, False, True,
@@ -131,29 +151,55 @@ def test_regions_have_their_shares_and_one_has_old_scanners(asked):
 
 def test_the_seed_alone_decides(asked):
     """The same seed gives the same requests, another seed others."""
-    assert list(itertools.islice(workload.requests(7, 285), 500)) == asked[:500]
-    assert list(itertools.islice(workload.requests(8, 285), 500)) != asked[:500]
+    assert list(itertools.islice(traffic.requests(7, 285), 500)) == asked[:500]
+    assert list(itertools.islice(traffic.requests(8, 285), 500)) != asked[:500]
 
 
 # --- the model -----------------------------------------------------------------------------------
 
 
-def accuracy(answers, version, drifted):
-    said = [workload.CLASSES[score >= 0.5] for score in answers.probability[version, drifted]]
-    return sum(map(str.__eq__, said, answers.diagnosis)) / len(said)
+def accuracy(cancer, version, drifted):
+    said = [reply["output"]["diagnosis"] for reply in cancer.replies[version, drifted]]
+    return sum(map(str.__eq__, said, cancer.truth)) / len(said)
 
 
-def test_the_model_is_good_until_its_input_drifts(answers):
+def test_the_model_is_good_until_its_input_drifts(cancer):
     """The accuracies are those that the printed text names: under drift 1.0 falls, and the canary holds."""
-    assert accuracy(answers, "1.0", drifted=False) == pytest.approx(0.94, abs=0.015)
-    assert accuracy(answers, "1.0", drifted=True) == pytest.approx(0.7, abs=0.03)
-    assert accuracy(answers, "1.1", drifted=True) == accuracy(answers, "1.1", drifted=False) > 0.9
+    assert accuracy(cancer, "1.0", drifted=False) == pytest.approx(0.94, abs=0.015)
+    assert accuracy(cancer, "1.0", drifted=True) == pytest.approx(0.7, abs=0.03)
+    assert accuracy(cancer, "1.1", drifted=True) == accuracy(cancer, "1.1", drifted=False) > 0.9
 
 
-def test_half_of_the_data_is_held_out(answers):
+def test_half_of_the_data_is_held_out(cancer):
     """The model answers 285 of the 569 rows of the data set, of both classes."""
-    assert len(answers.diagnosis) == 285
-    assert set(answers.diagnosis) == set(workload.CLASSES)
+    assert len(cancer.truth) == 285
+    assert set(cancer.truth) == set(models.DIAGNOSES)
+
+
+def test_there_is_a_model_of_each_task(tmp_path, trained):
+    """The config names the same models, one of every task that the exporter knows."""
+    config = load(demo.prepare(tmp_path))
+    assert set(config.models) == set(trained)
+    assert sorted(model.spec.task for model in config.models.values()) == sorted(get_args(Task))
+
+
+@pytest.mark.parametrize("name", [models.CANCER, models.DIABETES, models.WINE, models.TRAITS, models.SEARCH])
+def test_each_model_has_a_reply_to_every_row(trained, name):
+    """Both versions answer all rows, with and without drift, not always alike; a wrong label is none that is right."""
+    model = trained[name]
+    rows = range(len(model.truth))
+    assert set(model.replies) == {(version, moved) for version in ("1.0", "1.1") for moved in (False, True)}
+    assert {len(said) for said in model.replies.values()} == {len(rows)}
+    assert model.replies["1.0", False] != model.replies["1.1", False]
+    assert all(model.mistaken(row) in model.truth and model.mistaken(row) != model.truth[row] for row in rows)
+
+
+def test_sets_of_labels_and_rankings_have_hard_cases(trained):
+    """There are rows without any label, and queries without a relevant item or with several."""
+    assert [] in trained[models.TRAITS].truth
+    assert {0, 1, 5} <= set(map(len, trained[models.SEARCH].truth))
+    shown = [reply["output"]["results"] for reply in trained[models.SEARCH].replies["1.0", False]]
+    assert {len(set(items)) for items in shown} == {models.SHOWN}
 
 
 # --- the logs ------------------------------------------------------------------------------------
@@ -185,13 +231,15 @@ def test_both_logs_are_written_in_the_order_of_time(logs):
         assert times == sorted(times)
 
 
-def test_labels_keep_their_fates_in_the_log(logs):
+@pytest.mark.parametrize("name", [models.CANCER, models.DIABETES, models.WINE, models.TRAITS, models.SEARCH])
+def test_labels_keep_their_fates_in_the_log(written, name):
     """Counted from the logs alone, some labels are late, early, corrected, repeated or missing, in their shares."""
-    predictions, labels, _ = logs
+    predictions, labels = read(written[0] / name)
     made = {record["id"]: seconds(record["time"]) for record in predictions if "error" not in record}
     told = defaultdict(list)
     for row in labels:
-        told[row["id"]].append((seconds(row["labelled_at"]), row["diagnosis"]))
+        name, value, at = row.values()
+        told[name].append((seconds(at), str(value)))
     assert set(told) <= set(made)
     found = Counter()
     for name, at in made.items():
@@ -202,7 +250,7 @@ def test_labels_keep_their_fates_in_the_log(logs):
         found["corrected"] += len(set(classes)) == 2
         found["repeated"] += len(classes) == 2 and len(set(classes)) == 1
     for fate, count in found.items():
-        assert count / len(made) == pytest.approx(workload.FATES[fate], abs=0.015), fate
+        assert count / len(made) == pytest.approx(traffic.FATES[fate], abs=0.015), fate
 
 
 def test_nothing_lies_in_the_future(logs):
@@ -211,10 +259,10 @@ def test_nothing_lies_in_the_future(logs):
     assert seconds(labels[-1]["labelled_at"]) <= time.time()
 
 
-def test_lines_of_both_logs_come_in_the_order_of_their_times(asked, answers):
+def test_lines_of_both_logs_come_in_the_order_of_their_times(asked, cancer):
     """Labels that come before their prediction do not disturb the order, and no line is lost."""
     some = asked[:1000]
-    lines = list(workload.lines(some, answers, 1.7e9))
+    lines = list(workload.lines(some, cancer, 1.7e9))
     times = [at for at, _, _ in lines]
     assert times == sorted(times)
     assert len(lines) == len(some) + sum(len(request.labels) for request in some)
@@ -222,9 +270,11 @@ def test_lines_of_both_logs_come_in_the_order_of_their_times(asked, answers):
 
 def test_a_second_start_uses_fresh_ids_and_no_backlog(tmp_path):
     """Started again on its folder, the workload goes on at once with ids that were not there."""
-    (tmp_path / "predictions.jsonl").write_text('{"id": "old"}\n')
+    log = tmp_path / models.CANCER / "predictions.jsonl"
+    log.parent.mkdir()
+    log.write_text('{"id": "old"}\n')
     subprocess.run([*COMMAND, tmp_path, "--rows", "30"], check=True, stdin=subprocess.DEVNULL)
-    records = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in log.read_text().splitlines()]
     assert len({record["id"] for record in records}) == 31
     assert seconds(records[-1]["time"]) - seconds(records[1]["time"]) == pytest.approx(29 / 20, abs=0.01)
 
@@ -248,7 +298,7 @@ def running(tmp_path):
     child = subprocess.Popen([*COMMAND, tmp_path, "--tied"], stdin=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
-        while not (labels := tmp_path / "labels.csv").exists() or labels.stat().st_size < 1000:
+        while not (labels := tmp_path / models.CANCER / "labels.csv").exists() or labels.stat().st_size < 1000:
             assert child.poll() is None
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -270,7 +320,7 @@ def test_it_ends_when_its_parent_is_gone(tmp_path):
     command = [sys.executable, "-c", code, *COMMAND, tmp_path, "--tied"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
-        wait_for((tmp_path / "labels.csv").exists, 60)
+        wait_for((tmp_path / models.CANCER / "labels.csv").exists, 60)
         parent.kill()
     wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 5)
 
@@ -282,10 +332,9 @@ def test_its_lives_end_as_it_has_written_before(tmp_path):
     deaths = [json.loads(line)["how"] for line in (tmp_path / "deaths.jsonl").read_text().splitlines()]
     assert deaths == ["SIGKILL", "SIGSEGV", "restart"]
     assert codes == [-9, -11, 0]
-    predictions = [json.loads(line)["id"] for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    predictions, labels = read(tmp_path / models.CANCER)
+    predictions, labelled = [one["id"] for one in predictions], {row["id"] for row in labels}
     assert len(set(predictions)) == len(predictions)
-    with (tmp_path / "labels.csv").open(newline="") as file:
-        labelled = {row["id"] for row in csv.DictReader(file)}
     first = {name for name in predictions if name.split("-")[0] == predictions[-1].split("-")[0]}
     assert labelled
     assert labelled - first
@@ -302,6 +351,6 @@ def test_lines_are_whole_whenever_it_ends(running, tmp_path):
     """Even a kill leaves no half-written line."""
     running.kill()
     running.wait()
-    for log in ("predictions.jsonl", "labels.csv"):
-        written = (tmp_path / log).read_bytes()
-        assert written.endswith(b"\n")
+    logs = [path for path in tmp_path.glob("*/*") if path.stat().st_size]
+    assert len(logs) >= 2
+    assert all(path.read_bytes().endswith(b"\n") for path in logs)
