@@ -7,7 +7,7 @@ computed again, so that a window of a day costs what a window of a minute does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from exporter.contracts import PLAIN, Cells, Floats, Layout, Scored
 RESOLUTION = 360
 """Buckets of a time window: one of an hour moves in steps of 10 s."""
 
+_BEFORE_ALL = -(1 << 62)
 _DENSE, _SPARSE = 1 << 20, 1 << 16
 """How many sums a table of many rows may have, and one of few."""
 Part: TypeAlias = tuple[NDArray[np.int64], Floats | None]
@@ -106,18 +107,20 @@ class Totals:
 
 
 class TimeWindow:
-    """Sums over the last *seconds* of event time, in RESOLUTION buckets that fall out one by one.
+    """Sums over the last *seconds* of event time, in `resolution` buckets that fall out one by one.
 
-    The window that ends at time t holds the rows of the bucket of t and of the RESOLUTION - 1 before it.  A bucket
+    The window that ends at time t holds the rows of the bucket of t and of the `resolution` - 1 before it.  A bucket
     is an array over the cells that were ever used, in the order of their first use: few, however many there could be.
     """
+
+    resolution: ClassVar[int] = RESOLUTION
 
     def __init__(self, seconds: float, size: int, columns: Columns | None = None, steps: int = 1) -> None:
         self.size = size
         self.steps = steps
         """How many buckets of the next finer window that fits make one of this."""
-        self.width = seconds / RESOLUTION
-        self.base = seconds / steps / RESOLUTION
+        self.width = seconds / self.resolution
+        self.base = seconds / steps / self.resolution
         self.whole = True
         """Whether all weights are whole numbers, so that nothing is lost when they are taken off again."""
         self.newest: int | None = None
@@ -128,20 +131,27 @@ class TimeWindow:
 
     def advance(self, now: float) -> float:
         """Move the end of the window to event time *now*, never back; returns the sum of all that fell out."""
+        return sum((float(sums.sum()) for _, sums in self.fall(now)), 0.0)
+
+    def fall(self, now: float) -> list[tuple[int, Floats]]:
+        """As `advance`; returns the buckets that fell out, in order, each with its sums in the first columns."""
         bucket = int(np.floor(now / self.base)) // self.steps
         if self.newest is not None and bucket <= self.newest:
-            return 0.0
+            return []
         self.newest = bucket
-        fallen = 0.0
         flat = self.total.reshape(-1)
-        for old in [at for at in self.buckets if at <= self.newest - RESOLUTION]:
-            sums = self.buckets.pop(old)
+        fallen = [(old, self.buckets.pop(old)) for old in sorted(at for at in self.buckets if at <= self.gone)]
+        for old, sums in fallen:
             flat[self.columns.cells[: len(sums)]] -= sums
-            fallen += float(sums.sum())
             self.dirty.add(old)
         if fallen and not self.whole:
             self._sum_anew()
         return fallen
+
+    @property
+    def gone(self) -> int:
+        """The newest bucket that the window has left behind."""
+        return _BEFORE_ALL if self.newest is None else self.newest - self.resolution
 
     def _sum_anew(self) -> None:
         """Add all buckets up: after a large weight has come and gone, the difference would hold its rounding only."""
@@ -160,7 +170,7 @@ class TimeWindow:
     def add_rows(self, bucket: NDArray[np.int64], parts: Sequence[Part]) -> None:
         """Add rows that belong into *bucket*s; shape (m,)."""
         if self.newest is not None:
-            inside = np.flatnonzero(bucket > self.newest - RESOLUTION)
+            inside = np.flatnonzero(bucket > self.gone)
             if len(inside) < len(bucket):
                 bucket, parts = bucket[inside], chosen(parts, inside)
         if not len(bucket):
@@ -182,7 +192,7 @@ class TimeWindow:
     def take(self, first: int, sums: Floats) -> None:
         """Add *sums*, shape (span, columns), to the bucket *first* and those behind it."""
         if self.newest is not None:
-            gone = max(0, self.newest - RESOLUTION + 1 - first)
+            gone = max(0, self.gone + 1 - first)
             first, sums = first + gone, sums[gone:]
         cells = self.columns.cells[: sums.shape[1]]
         self.total = _grown(self.total, int(cells.max(initial=0)) // self.size + 1)

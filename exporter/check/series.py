@@ -13,6 +13,7 @@ from exporter.contracts import ANY, CLASSIFICATION, ModelSpec, SegmentSpec
 from exporter.pipeline import report, servers
 from exporter.pipeline.coding import Codebook
 from exporter.pipeline.ledger import Ledger
+from exporter.pipeline.matured import aged
 from exporter.pipeline.targets import TargetLedger
 from exporter.state import State
 from exporter.telemetry import Telemetry
@@ -41,10 +42,11 @@ def of_version(model: ModelConfig, classes: int, errors: int = 0, *, groups: int
     for one in spec.segments:
         names[one.vocabulary] = ["other", *_groups(one, min(groups, one.top))]
     total = len(report.group_series(spec))
-    for family in plugins.families_of(model.spec):
+    families = plugins.families_of(model.spec)
+    for family in families:
         windows = len(model.windows) if family.windowed else 0
         total += len(family.series(names)) + windows * len(family.window_series(names))
-    return total
+    return total + sum(len(kind.series(names, model.windows)) for kind in aged(model, families).values())
 
 
 def of_target(target: TargetConfig) -> int:

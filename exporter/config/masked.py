@@ -60,6 +60,8 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "latency_buckets": list(spec.latency_buckets) or None,
             "delay_buckets": [duration_text(bound) for bound in spec.delay_buckets] or None,
             "score_edges": list(spec.score_edges) if has_scores(spec, model.predictions.mapping) else None,
+            "coverage_ages": [duration_text(age) for age in model.coverage_ages],
+            "maturity": None if model.maturity is None else duration_text(model.maturity),
             "predictions": _stream(model.predictions),
             "labels": _stream(model.labels) if model.labels else None,
             "horizon": duration_text(model.horizon),

@@ -53,6 +53,8 @@ class ModelConfig(Struct, frozen=True, kw_only=True):
     min_samples: Annotated[int, Meta(description="Labelled predictions that alerts need.")] = 100
     objectives: Annotated[dict[str, float], Meta(description="Share of good events promised, by name.")] = {}
     baseline: Annotated[dict[str, float], Meta(description="Measures of the accepted model.")] = {}
+    coverage_ages: Annotated[tuple[float, ...], Meta(description="Ages at which label coverage is told.")] = ()
+    maturity: Annotated[float | None, Meta(description="The age from which quality by prediction time counts.")] = None
     champion: Annotated[str | None, Meta(description="The version that others are compared with.")] = None
     retire_after: Annotated[float, Meta(description="Seconds of silence after which a version goes.")] = 7 * 86400.0
     allowed_lateness: Annotated[float, Meta(description="Seconds between the newest row and the watermark.")] = 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
-from exporter.config import tasks
+from exporter.config import ages, tasks
 from exporter.config.decode import Decoder, hidden_paths
 from exporter.config.edges import has_scores, score_edges
 from exporter.config.faults import Faults, join_key, nearest
@@ -105,6 +105,7 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
     spec = _spec(faults, node, entry, name, key)
     chosen = windows(faults, node.at("windows"), entry["windows"], join_key(key, "windows"))
     _check_streams(faults, node, spec, key)
+    ages.check(faults, node, entry, key)
     if len(faults) > before:
         return BROKEN
     edges = _score_edges(faults, node, entry, spec, directory)
@@ -135,6 +136,8 @@ def _resolved(
         spec=spec,
         windows=chosen,
         thresholds=thresholds,
+        coverage_ages=ages.within(entry),
+        maturity=None if entry["maturity"] is None else float(entry["maturity"]),
         champion=None if entry["champion"] is None else canonical(entry["champion"]),
         **kept,
     )

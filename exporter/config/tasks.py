@@ -26,6 +26,7 @@ _KEYS = {
     "top_k": {"multiclass"},
     "objectives": _NAMED,
     "baseline": _NAMED,
+    "maturity": CLASSIFICATION,
     "regression": {"regression"},
     "ranking": {"ranking"},
 }

@@ -20,6 +20,10 @@ Inside = Annotated[float, Meta(gt=0, lt=1)]
 Names = Annotated[list[Scalar], Meta(min_length=1, max_length=10_000)]
 
 
+def _coverage_ages() -> list[PositiveDuration]:
+    return [Duration(seconds) for seconds in (MINUTE, 10 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY)]
+
+
 def _delay_buckets() -> list[PositiveDuration]:
     return [Duration(seconds) for seconds in (1, 10, MINUTE, 10 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY)]
 
@@ -230,6 +234,20 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
             description="Ascending edges between the bins of scores of which ROC, precision-recall and calibration "
             "curves are made, or a reference file to take them from; `[]`: no metrics of scores. 49 edges whose "
             "log-odds lie between -12 and 12."
+        ),
+    ] = None
+    coverage_ages: Annotated[
+        list[PositiveDuration],
+        Meta(
+            max_length=20,
+            description="Ages of predictions at which label coverage is told; not above `horizon`.",
+        ),
+    ] = field(default_factory=_coverage_ages)
+    maturity: Annotated[
+        PositiveDuration | None,
+        Meta(
+            description="The age at which most labels have come: quality is then told by prediction time, too, over "
+            "predictions of that age (`model_matured_...`)."
         ),
     ] = None
     predictions: Annotated[StreamEntry, Meta(description="Where the predictions are logged.")]

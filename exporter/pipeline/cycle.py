@@ -16,7 +16,7 @@ from exporter.config.schema import Config
 from exporter.contracts import Batch, Cursor, MetricSpec, Poll, Refusals, Snapshot, Status, WindowSpec
 from exporter.errors import StateDamaged
 from exporter.exposition import Exposition
-from exporter.pipeline import report, servers, targets
+from exporter.pipeline import coverage, matured, report, servers, targets
 from exporter.pipeline.ledger import Ledger
 from exporter.pipeline.targets import Look, TargetLedger
 from exporter.state import UNDECODABLE, State
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 CATALOGUE: tuple[MetricSpec, ...] = (
     *report.SPECS,
     *dict.fromkeys(spec for family in plugins.families() for spec in family.specs),
+    *coverage.SPECS,
+    *matured.SPECS,
     *targets.SPECS,
 )
 """Every metric of models and of model servers, in the order of the exposition; what probes measure follows."""

@@ -16,6 +16,7 @@ from exporter.contracts import PLAIN, UNKNOWN, Batch, Family, MetricSpec, Refusa
 from exporter.errors import StateDamaged
 from exporter.join import Join, Joined, early_layout
 from exporter.pipeline.coding import Codebook, Rows, sides
+from exporter.pipeline.matured import aged
 from exporter.pipeline.tally import Stretches, Tally
 from exporter.state import UNDECODABLE, State
 from exporter.state.table import LARGEST
@@ -83,6 +84,7 @@ class Ledger:
         by_count = {window.name: window.rows for window in self.windows if window.rows}
         self.counted = {name: CountWindow(rows, self.spec.layout) for name, rows in by_count.items()}
         self.pending = TimeWindow(config.horizon, 1)
+        self.aged = aged(config, self.families)
         self._outdated: list[str] = []
         self._prefix = f"model/{quote(self.name, safe='')}/"
         try:
@@ -141,6 +143,10 @@ class Ledger:
                 entered, left = window.push(scored)
                 for tally in self.tallies:
                     tally.slide(name, window, entered, left)
+        newest = float(self.last_prediction.max(initial=_NEVER))
+        for one in self.aged.values():
+            one.advance(self.watermark, newest)
+            one.add(traffic, scored)
         waiting = traffic.error < 0
         group = np.concatenate([traffic.group[waiting], joined.answered_group]).astype(np.int64)
         time = np.concatenate([traffic.time[waiting], joined.answered_time])
@@ -160,6 +166,8 @@ class Ledger:
                 tally.advance(self.clock)
         if self.watermark is None:
             return
+        for one in self.aged.values():
+            one.advance(self.watermark)
         self.results["expired"] += round(self.pending.advance(self.watermark))
         lost, unclaimed = self._join.forget(
             self.watermark - self.config.horizon, self.config.remembered, self.config.early_labels
@@ -253,6 +261,9 @@ class Ledger:
         for tally in self.tallies:
             for name, blob in tally.changes():
                 yield f"{self._prefix}tally/{_kind(tally.family)}/{name}", blob
+        for name, one in self.aged.items():
+            for key, part in one.changes():
+                yield f"{self._prefix}aged/{name}/{key}", part
         for bucket, blob in self.pending.changes():
             yield f"{self._prefix}pending/{bucket}", blob
         for name, window in self.counted.items():
@@ -272,7 +283,8 @@ class Ledger:
         return Saved(
             signature=self._signature,
             horizon=self.config.horizon,
-            meanings={_kind(family): family.meaning for family in self.families},
+            meanings={_kind(family): family.meaning for family in self.families}
+            | {name: one.meaning for name, one in self.aged.items()},
             waiting=self.codebook.payload.waiting,
             names=self.codebook.save(),
             groups=self.codebook.groups,
@@ -328,6 +340,10 @@ class Ledger:
             owners = [tally for tally in self.tallies if _kind(tally.family) == family]
             same = [tally for tally in owners if tally.family.meaning == saved.meaning(family)]
             return any(tally.load(key, blob) for tally in same)
+        if kind == "aged":
+            which, _, key = rest.partition("/")
+            one = self.aged.get(which)
+            return one is not None and one.meaning == saved.meaning(which) and one.load(key, blob)
         if kind == "pending":
             if saved.horizon == self.config.horizon:
                 self.pending.load(rest, blob)
@@ -351,6 +367,8 @@ class Ledger:
                 tally.advance(self.clock)
         if self.watermark is not None:
             self.pending.advance(self.watermark)
+            for one in self.aged.values():
+                one.advance(self.watermark)
         if saved.horizon != self.config.horizon:
             for rows in self._remembered.scan():
                 open_ = rows[rows["actual"] == UNKNOWN]

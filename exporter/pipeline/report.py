@@ -110,6 +110,9 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
             owner = (ledger.name, type(tally.family).__name__, str(group))
             values = tally.values(names, windows, group)
             out.append((owner, shape, labels, partial(tally.series, names, windows), values))
+        for kind, one in ledger.aged.items():
+            values = one.values(names, windows, group)
+            out.append(((ledger.name, kind, str(group)), shape, labels, partial(one.series, names, windows), values))
     return out
 
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter import windows
 from exporter.contracts import Scored
 from exporter.windows import CountWindow, TimeWindow, Totals
 
@@ -22,15 +21,15 @@ STEPS = st.lists(st.tuples(ROWS, st.one_of(st.none(), TIMES), st.booleans()), ma
 @pytest.fixture(autouse=True)
 def few_buckets(monkeypatch):
     """Five buckets make a window, so that rows fall out of it by the dozen."""
-    monkeypatch.setattr(windows, "RESOLUTION", 5)
+    monkeypatch.setattr(TimeWindow, "resolution", 5)
 
 
 @settings(max_examples=300)
 @given(STEPS, st.sampled_from([2.5, 5.0, 12.0]))
 def test_a_time_window_sums_the_rows_of_its_buckets(steps, seconds):
-    """Inside are the rows whose bucket is among the last RESOLUTION ones, whatever came when, restarts included."""
+    """Inside are the rows whose bucket is among the last ones, whatever came when, restarts included."""
     window, saved, rows, clock = TimeWindow(seconds, SIZE), {}, [], None
-    width = seconds / windows.RESOLUTION
+    width = seconds / TimeWindow.resolution
     for came, now, restart in steps:
         window.add(*(np.array([row[at] for row in came], kind) for at, kind in enumerate((int, float, float))))
         rows += came
@@ -45,7 +44,7 @@ def test_a_time_window_sums_the_rows_of_its_buckets(steps, seconds):
                     window.load(name, blob)
             if clock is not None:
                 window.advance(clock)
-        oldest = -np.inf if clock is None else np.floor(clock / width) - windows.RESOLUTION
+        oldest = -np.inf if clock is None else np.floor(clock / width) - TimeWindow.resolution
         expected = np.zeros(SIZE * GROUPS)
         for cell, weight, time in rows:
             expected[cell] += weight if np.floor(time / width) > oldest else 0

@@ -19,6 +19,7 @@ CONFIG_GAUGES = """\
     champion: 1
     betas: [2]
     costs: {a: {b: 5}}
+    maturity: 1s
 """
 
 
@@ -70,12 +71,14 @@ def full(monkeypatch, tmp_path):
         "m-predictions.jsonl",
         {"id": 1, "t": START, "p": "a", "v": "1", "s": 0.7, "ms": 5, "e": None},
         {"id": 4, "t": START, "p": "b", "v": "1", "s": 0.6, "ms": 5, "e": None},
+        {"id": 5, "t": START + 10, "p": "a", "v": "1", "s": 0.6, "ms": 5, "e": None},
         {"id": 2, "t": START, "p": None, "v": "1", "ms": 5, "e": "timeout"},
         {"id": 3, "t": "no time", "p": "a", "v": "1"},
     )
     label(tmp_path, 1)
     label(tmp_path, 4, actual="b")
-    text = config(tmp_path, more=CONFIG_GAUGES)
+    write(tmp_path, "m-labels.jsonl", {"id": 5, "t": START + 11, "y": "a"})
+    text = config(tmp_path, windows="last 10, 1h", more=CONFIG_GAUGES)
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
     script_probe(monkeypatch, all_readings)
     text = text.replace("version: v}", "version: v, error: e, score: s, latency: {field: ms, unit: ms}}")
@@ -83,7 +86,7 @@ def full(monkeypatch, tmp_path):
     text = text.replace("targets:", f"{models}targets:")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()
-        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 2 + 2 * len(OTHERS) + len(GROUPED))
+        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 3 + 2 * len(OTHERS) + len(GROUPED))
         return exporter.get("/metrics")[1]
 
 
