@@ -33,7 +33,7 @@ def rows() -> list[Row]:
     return [
         Row("Quality", [_measures(), _normal(), *_evidence()]),
         Row("What was taken for what", [_confusion(), _outcomes(), _classes()]),
-        Row("Labels", [*_flow_of_labels(), *_delay_of_labels()]),
+        Row("Labels", [*_flow_of_labels(), *_delay_of_labels(), *_matured()]),
     ]
 
 
@@ -193,5 +193,26 @@ def _delay_of_labels() -> list[Json]:
             "Predictions and labels per second by what became of them at the join; matched is the good case. "
             "Metric: `model_joins_total`.",
             Query(f"sum by (result) ({of.rate('model_joins_total')})", "{{result}}"), unit="cps", minimum=0,
+        ),
+    ]  # fmt: skip
+
+
+def _matured() -> list[Json]:
+    coverage = "model_age:model_label_coverage:ratio_increase1d"
+    quality = "model:model_matured_quality:ratio_increase1d"
+    return [
+        timeseries(
+            "Label coverage by age",
+            "Of the predictions that reached an age within a day, the share that was labelled within that age: how "
+            f"long to wait before quality is known. Record: `{coverage}`.",
+            Query(f"max by (age) ({of(coverage)})", "within {{age}}"), size=(12, 8), unit="percentunit", minimum=0,
+            maximum=1, empty="No prediction is old enough",
+        ),
+        timeseries(
+            "Quality of matured predictions",
+            "By the time of the prediction, over those that reached the configured maturity within a day: labels that come "
+            f"fast weigh no more than those that come late. Record: `{quality}`.",
+            Query(f"max by (measure) ({of(quality)})", "{{measure}}"), size=(12, 8), unit="percentunit", maximum=1,
+            empty="No maturity is configured",
         ),
     ]  # fmt: skip

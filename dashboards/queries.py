@@ -22,6 +22,7 @@ OF_EVERY_SCRAPE = ("up", "scrape_duration_seconds")
 """Series that Prometheus makes itself for each target."""
 LABELS_BY_LEVEL = {
     "model": ("job", "model"),
+    "model_age": ("job", "model", "age"),
     "model_version": ("job", "model", "version"),
     "model_class": ("job", "model", "class"),
     "model_attribute": ("job", "model", "attribute"),

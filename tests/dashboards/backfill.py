@@ -29,6 +29,7 @@ Course = tuple[str, Labels, Sequence[int], Sequence[float]]
 
 VALUES: Mapping[str, Sequence[str]] = {
     "attribute": ["region"],
+    "age": ["1h", "1d"],
     "average": ["macro"],
     "correct": ["true", "false"],
     "k": ["1", "3"],
@@ -150,6 +151,9 @@ OF_QUALITY = (
     "model_server_threshold", "model_confusion_cost",
     "model_segment_outcomes_total", "model_segment_outcomes_retracted_total",
     "model_segment_predictions_total", "model_segment_info",
+    "model_matured_labelled_predictions_total",
+    "model_matured_labelled_predictions_retracted_total", "model_matured_outcomes_total",
+    "model_matured_outcomes_retracted_total",
 )  # fmt: skip
 
 
@@ -164,11 +168,14 @@ def _quality(scrape: Labels, model: Model, version: str, times: Sequence[int], w
         correct = {"true": [a == p for a, p in sums], "false": [a != p for a, p in sums]}
         for word, chosen in correct.items():
             columns = itertools.compress(sums.values(), chosen)
-            yield f"model_labelled_predictions{kind}_total", of | {"correct": word}, times, _added(columns)
+            column = _added(columns)
+            for name in ("model", "model_matured"):
+                yield f"{name}_labelled_predictions{kind}_total", of | {"correct": word}, times, column
         for (actual, predicted), column in sums.items():
             yield f"model_confusion{kind}_total", of | {"actual": actual, "predicted": predicted}, times, column
         for labels, column in _outcomes(model, sums):
-            yield f"model_outcomes{kind}_total", of | labels, times, column
+            for name in ("model", "model_matured"):
+                yield f"{name}_outcomes{kind}_total", of | labels, times, column
     for one in model.classes:
         positive = "true" if model.task == "binary" and one == model.classes[0] else "false"
         yield "model_class_info", of | {"class": one, "positive": positive}, times, ones
