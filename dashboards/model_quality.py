@@ -210,8 +210,8 @@ def _matured() -> list[Json]:
         ),
         timeseries(
             "Quality of matured predictions",
-            "By the time of the prediction, over those that reached the configured maturity within a day: labels that come "
-            f"fast weigh no more than those that come late. Record: `{quality}`.",
+            "By the time of the prediction, over those that reached the configured maturity within a day: labels "
+            f"that come fast weigh no more than those that come late. Record: `{quality}`.",
             Query(f"max by (measure) ({of(quality)})", "{{measure}}"), size=(12, 8), unit="percentunit", maximum=1,
             empty="No maturity is configured",
         ),

@@ -141,7 +141,8 @@ class Matured:
         counters = [Series("model_matured_predictions_total")]
         counters += [Series(_renamed(one.metric), one.labels) for one in self._counters(names)]
         coverage = Series("model_matured_label_coverage_ratio")
-        gauges = [coverage, *(Series(_renamed(one.metric), one.labels) for one in self.family.window_series(names))]
+        measures = [one for one in self.family.window_series(names) if one.metric in _SHOWN]
+        gauges = [coverage, *(Series(_renamed(one.metric), one.labels) for one in measures)]
         return counters + [
             Series(gauge.metric, (("window", window.name), *gauge.labels))
             for window in windows
@@ -158,7 +159,8 @@ class Matured:
                 counts = self._scored.windows[window.name].of(group)
                 made = float(self._made.windows[window.name].of(group)[0])
                 out.append(min(1.0, float(counts.sum()) / made) if made else float("nan"))
-                out += self.family.window_values(names, counts)
+                gauges = zip(self.family.window_series(names), self.family.window_values(names, counts), strict=True)
+                out += [value for one, value in gauges if one.metric in _SHOWN]
         return out
 
     def _counters(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
