@@ -5,6 +5,7 @@ Everything that comes from outside is escaped; there is no script and no externa
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,15 +92,23 @@ def _notices(reload: ReloadState, problem: str | None, now: float) -> str:
 def _models(models: Sequence[ModelStatus], now: float) -> str:
     if not models:
         return _section("Models", _empty("No predictions yet. A model shows up here with its first row."))
-    return _section("Models", "".join(_model(model, now) for model in models))
+    links = (f'<a href="#model-{at}">{escape(model.name)}</a>' for at, model in enumerate(models))
+    jump = f'<nav class="jump" aria-label="Models">{"".join(links)}</nav>' if len(models) > 1 else ""
+    return _section("Models", jump + "".join(_model(at, model, now) for at, model in enumerate(models)))
 
 
-def _model(model: ModelStatus, now: float) -> str:
+def _model(at: int, model: ModelStatus, now: float) -> str:
     facts = f'<span class="fact">{escape(model.task)}</span>'
     orphans = model.orphan_labels
     facts += f'<span class="fact"><b>{_count(orphans)}</b> orphan label{"" if orphans == 1 else "s"}</span>'
-    versions = "".join(_version(version, now) for version in model.versions)
-    return f"<article><h3>{escape(model.name)} {facts}</h3>{versions or _empty('No predictions yet.')}</article>"
+    versions = "".join(_version(version, now) for version in sorted(model.versions, key=_ascending))
+    title = f"<h3>{escape(model.name)} {facts}</h3>"
+    return f'<article id="model-{at}">{title}{versions or _empty("No predictions yet.")}</article>'
+
+
+def _ascending(version: VersionStatus) -> str:
+    """A key by which 1.9 comes before 1.10."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(20), version.version)
 
 
 def _version(version: VersionStatus, now: float) -> str:

@@ -135,6 +135,19 @@ def test_latency_and_failures_are_shown(latency, text):
     assert "Failed" not in words(draw(status_of("fraud")))
 
 
+def test_versions_stand_in_their_order_and_models_can_be_jumped_to():
+    """1.9 comes before 1.10, and where there are several models, each is linked to; one alone is not."""
+    versions = tuple(VersionStatus(version=version) for version in ("1.10", "1.9", "1.1"))
+    first = ModelStatus(name="first", task="binary", versions=versions)
+    second = ModelStatus(name="a & b", task="ranking")
+    html = draw(Status(models=(first, second)))
+    places = [html.index(f"</span> {one}</h4>") for one in ("1.1", "1.9", "1.10")]
+    assert places == sorted(places)
+    assert '<a href="#model-1">a &amp; b</a>' in html
+    assert '<article id="model-1"><h3>a &amp; b' in html
+    assert 'href="#model' not in draw(Status(models=(first,)))
+
+
 def test_nothing_yet_is_said_in_words():
     """Before the first snapshot the page has no empty tables, and says why it is not ready."""
     html = draw(None, problem="the first cycle has not ended")
