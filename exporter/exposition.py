@@ -13,6 +13,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 
 import msgspec
 import xxhash
@@ -74,7 +75,7 @@ class Exposition:
             values = [values[at] for at in block.kept]
         if block.newborn:
             values = [0 if at in block.newborn else value for at, value in enumerate(values)]
-        if values != block.values or not block.texts:
+        if not block.texts or not _same(values, block.values):
             block.texts = {
                 metric: _text(template, block.prefixes[start:stop], values[start:stop])
                 for metric, start, stop, template in block.runs
@@ -201,6 +202,14 @@ def _runs(metrics: list[str], prefixes: list[str]) -> list[tuple[str, int, int, 
         runs.append((metric, start, stop, template))
         start = stop
     return runs
+
+
+def _same(values: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether all *values* are equal, NaN to NaN as well."""
+    return values == others or (
+        len(values) == len(others)
+        and all(one == other or (isnan(one) and isnan(other)) for one, other in zip(values, others, strict=True))
+    )
 
 
 def _text(template: str, prefixes: list[str], values: list[float]) -> bytes:
