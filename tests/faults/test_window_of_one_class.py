@@ -71,7 +71,7 @@ def test_one_actual_class_and_another_predicted():
             "precision macro": 0.5, "precision weighted": 1.0, "f1 macro": 1 / 3, "f1 weighted": 2 / 3,
             "balanced_accuracy": 0.5,
         }
-        # The effective rows of a mean of ratios 1 and 0 over one row each, and half those of 2/3 and 0 over 9/4 and 1/2.
+        # The effective rows of a mean of ratios 1 and 0 over one row each, half of those of 2/3 and 0 over 9/4, 1/2.
         | bounds("accuracy", 1 / 2, 2) | bounds("precision", 1 / 2, 9 / 4)
         | bounds("f1", 1 / 3, 2 * (42 / 85) * (43 / 85) / (70 / 289 * 4 / 9 + 6 / 25 * 2))
     )  # fmt: skip
