@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 from typing import Self
 
 from exporter.contracts import Floats, MetricSpec, ModelSpec, Series
@@ -18,18 +19,38 @@ from exporter.families.labelled import UNDEFINED, averaged, mean_ratio
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """A matrix of counts, actual class by predicted class, shape (k, k); its diagonal, sums and total."""
+    """A matrix of counts, actual class by predicted class, shape (k, k), and its sums.
+
+    `hit`, `predicted` and `actual` are of the classes that occur, in their order, and `one` of the class that binary
+    measures are about, whether it occurs or not; None if that is not known yet.  They are lists, because arithmetic
+    with the few numbers of a window takes numpy several times as long.
+    """
 
     matrix: Floats
-    hit: Floats
-    predicted: Floats
-    actual: Floats
     total: float
+    hit: list[float]
+    predicted: list[float]
+    actual: list[float]
+    one: tuple[float, float, float] | None
 
     @classmethod
-    def of(cls, matrix: Floats) -> Self:
-        actual = matrix.sum(axis=1)
-        return cls(matrix, matrix.diagonal(), matrix.sum(axis=0), actual, float(actual.sum()))
+    def of(cls, matrix: Floats, one: int | None) -> Self:
+        """The counts of *matrix*; *one* is the place of the class that binary measures are about."""
+        hit, predicted, actual = matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist()
+        of_one = None if one is None else (hit[one], predicted[one], actual[one])
+        occur = [at for at, (p, a) in enumerate(zip(predicted, actual, strict=True)) if p + a > 0]
+        if len(occur) < len(hit):
+            hit, predicted, actual = ([part[at] for at in occur] for part in (hit, predicted, actual))
+        return cls(matrix, math.fsum(actual), hit, predicted, actual, of_one)
+
+    def averaged_over(self, *, binary: bool) -> tuple[list[float], list[float], list[float]]:
+        """hit, predicted and actual of the classes that averages are over: of the one, or of all that occur."""
+        if not binary:
+            return self.hit, self.predicted, self.actual
+        if self.one is None:
+            return [], [], []
+        hit, predicted, actual = self.one
+        return [hit], [predicted], [actual]
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> MetricSpec:
@@ -83,28 +104,25 @@ class Agreement:
         whole = ["model_balanced_accuracy_ratio", "model_matthews_correlation_coefficient", "model_cohen_kappa"]
         return [*rates, *betas, *map(Series, [*whole, *(["model_expected_cost"] if self.costs else [])])]
 
-    def window_values(self, classes: Sequence[str], counts: Counts, of_one: int | None) -> list[float]:
-        """Values in the order of `window_series`, of counts of which there are some.
-
-        *of_one* is the class that binary measures are about, None if that is not known yet.
-        """
-        hit, predicted, actual, total = counts.hit, counts.predicted, counts.actual, counts.total
-        specificity = self._averaged(counts, total - actual - predicted + hit, total - actual, of_one)
-        recall = self._averaged(counts, hit, actual, of_one)
+    def window_values(self, classes: Sequence[str], counts: Counts) -> list[float]:
+        """Values in the order of `window_series`, of counts of which there are some."""
+        total = counts.total
+        hit, predicted, actual = counts.averaged_over(binary=self.averages == ("binary",))
+        negatives = [total - a for a in actual]
+        true_negatives = [n - p + h for n, p, h in zip(negatives, predicted, hit, strict=True)]
+        specificity = self._averaged(true_negatives, negatives, actual)
+        recall = self._averaged(hit, actual, actual)
         rates = [*specificity, *(1 - ratio for ratio in specificity), *(1 - ratio for ratio in recall)]
-        betas = [
-            ratio
-            for square in (beta**2 for beta in self.betas)
-            for ratio in self._averaged(counts, (1 + square) * hit, square * actual + predicted, of_one)
-        ]
+        betas: list[float] = []
+        for square in (beta**2 for beta in self.betas):
+            lower = [square * a + p for a, p in zip(actual, predicted, strict=True)]
+            betas += self._averaged([(1 + square) * h for h in hit], lower, actual)
         cost = [self._cost(classes, counts)] if self.costs else []
         return [*rates, *betas, _balanced_accuracy(counts), *_beyond_chance(counts), *cost]
 
-    def _averaged(self, counts: Counts, upper: Floats, lower: Floats, of_one: int | None) -> list[float]:
-        if self.averages == ("binary",):
-            return [UNDEFINED if of_one is None else divided(upper[of_one], lower[of_one])]
-        here = (counts.predicted + counts.actual) > 0
-        return [mean_ratio(upper[here], lower[here]), mean_ratio(upper[here], lower[here], counts.actual[here])]
+    def _averaged(self, upper: Sequence[float], lower: Sequence[float], weights: Sequence[float]) -> list[float]:
+        macro = mean_ratio(upper, lower)
+        return [macro] if len(self.averages) == 1 else [macro, mean_ratio(upper, lower, weights)]
 
     def _cost(self, classes: Sequence[str], counts: Counts) -> float:
         at = {name: place for place, name in enumerate(classes)}
@@ -117,22 +135,21 @@ class Agreement:
         return math.fsum(counts.matrix[actual, predicted] * cost for actual, predicted, cost in known) / counts.total
 
 
-def divided(upper: float, lower: float) -> float:
-    """*upper* / *lower*, undefined over nothing."""
-    return float(upper / lower) if lower else UNDEFINED
-
-
 def _balanced_accuracy(counts: Counts) -> float:
-    there = counts.actual > 0
-    return float((counts.hit[there] / counts.actual[there]).mean())
+    there = [(h, a) for h, a in zip(counts.hit, counts.actual, strict=True) if a]
+    return math.fsum(h / a for h, a in there) / len(there)
 
 
 def _beyond_chance(counts: Counts) -> tuple[float, float]:
     """Matthews' correlation coefficient and Cohen's kappa."""
-    hits, square = float(counts.hit.sum()), counts.total**2
-    by_chance = float(counts.actual @ counts.predicted)
-    spread = (square - float(counts.actual @ counts.actual)) * (square - float(counts.predicted @ counts.predicted))
+    hits, square = math.fsum(counts.hit), counts.total**2
+    by_chance = _product(counts.actual, counts.predicted)
+    spread = math.prod(square - _product(sums, sums) for sums in (counts.actual, counts.predicted))
     correlation = (hits * counts.total - by_chance) / math.sqrt(spread) if spread > 0 else UNDEFINED
     disagreement = square - by_chance
     kappa = 1 - (counts.total - hits) * counts.total / disagreement if disagreement > 0 else UNDEFINED
     return min(1.0, max(-1.0, correlation)) if spread > 0 else UNDEFINED, kappa
+
+
+def _product(one: Sequence[float], other: Sequence[float]) -> float:
+    return math.fsum(map(mul, one, other))

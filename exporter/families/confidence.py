@@ -18,11 +18,10 @@ as uncertain:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
-import numpy as np
-
-from exporter.contracts import Floats, MetricSpec, Series
+from exporter.contracts import MetricSpec, Series
 
 BOUND = MetricSpec(
     "model_quality_bound_ratio",
@@ -54,10 +53,10 @@ def wilson(ratio: float, rows: float, deviations: float) -> tuple[float, float]:
     return max(0.0, (middle - reach) / (1 + square)), min(1.0, (middle + reach) / (1 + square))
 
 
-def rows_of_f1(hit: Floats, predicted: Floats, actual: Floats) -> Floats:
-    """Effective rows of the F1 of classes: tp, tp + fp and tp + fn of each; 0 for a class that does not occur."""
+def rows_of_f1(hit: float, predicted: float, actual: float) -> float:
+    """Effective rows of the F1 of a class: of its tp, tp + fp and tp + fn; 0 for a class that does not occur."""
     both = predicted + actual
-    return both**2 / np.maximum(2 * (both - hit), 1)
+    return both**2 / max(2 * (both - hit), 1)
 
 
 def rows_of_area(area: float, positives: float, negatives: float) -> float:
@@ -66,10 +65,11 @@ def rows_of_area(area: float, positives: float, negatives: float) -> float:
     return positives * negatives / (1 + others * ((1 - area) / (2 - area) + area / (1 + area)))
 
 
-def rows_of_mean(ratio: Floats, rows: Floats) -> float:
-    """Effective rows of the mean of independent *ratio*s over so many *rows* each; shapes (m,)."""
-    if len(ratio) == 1:
-        return float(rows[0])
-    smooth = (ratio * rows + 1) / (rows + 2)
-    mean = float(smooth.mean())
-    return mean * (1 - mean) * len(ratio) ** 2 / float((smooth * (1 - smooth) / rows).sum())
+def rows_of_mean(ratios: Sequence[float], rows: Sequence[float]) -> float:
+    """Effective rows of the mean of independent *ratios* over so many *rows* each."""
+    if len(ratios) == 1:
+        return rows[0]
+    smooth = [(ratio * count + 1) / (count + 2) for ratio, count in zip(ratios, rows, strict=True)]
+    mean = math.fsum(smooth) / len(smooth)
+    variance = math.fsum(ratio * (1 - ratio) / count for ratio, count in zip(smooth, rows, strict=True))
+    return mean * (1 - mean) * len(smooth) ** 2 / variance

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from exporter.contracts import ANY, Floats, MetricSpec, Series
+import math
+from collections.abc import Sequence
+from operator import mul, truediv
+
+from exporter.contracts import ANY, MetricSpec, Series
 
 UNDEFINED = float("nan")
 
@@ -19,12 +23,19 @@ def both(name: str, *all_pairs: tuple[tuple[str, str], ...]) -> list[Series]:
     return [Series(f"{name}{kind}_total", pairs) for kind in ("", "_retracted") for pairs in all_pairs]
 
 
-def mean_ratio(upper: Floats, lower: Floats, weights: Floats | None = None) -> float:
+def divided(upper: float, lower: float) -> float:
+    """*upper* / *lower*, undefined over nothing."""
+    return upper / lower if lower else UNDEFINED
+
+
+def mean_ratio(upper: Sequence[float], lower: Sequence[float], weights: Sequence[float] | None = None) -> float:
     """The mean of upper / lower over classes; undefined without any, and as soon as it is for one class."""
-    if not len(lower) or not lower.all() or (weights is not None and not weights.sum()):
+    if not all(lower):
         return UNDEFINED
-    ratio = upper / lower
-    return float(ratio.mean() if weights is None else ratio @ weights / weights.sum())
+    ratios = map(truediv, upper, lower)
+    if weights is None:
+        return divided(math.fsum(ratios), len(lower))
+    return divided(math.fsum(map(mul, ratios, weights)), math.fsum(weights))
 
 
 LABELLED = twin(

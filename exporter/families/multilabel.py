@@ -135,8 +135,8 @@ class Multilabel:
             defined = counts[first + len(MEASURES) + at]
             out += [
                 float(upper.sum() / lower.sum()) if lower.sum() else UNDEFINED,
-                mean_ratio(upper, lower),
-                mean_ratio(upper, lower, tp + fn),
+                mean_ratio(upper.tolist(), lower.tolist()),
+                mean_ratio(upper.tolist(), lower.tolist(), (tp + fn).tolist()),
                 float(np.clip(counts[first + at] / defined, 0, 1)) if defined else UNDEFINED,
             ]
         return out

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import truediv
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from exporter.contracts import CLASSIFICATION, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import agreement, confidence, labelled
-from exporter.families.agreement import Agreement, Counts, divided
+from exporter.families.agreement import Agreement, Counts
 from exporter.families.labelled import UNDEFINED, mean_ratio
 
 OUTCOMES = ("tp", "fp", "fn", "tn")
 MEASURES = ("precision", "recall", "f1")
 OTHER = "other"
+
+_Ratio = tuple[list[float], list[float]]
 
 
 class Quality:
@@ -75,12 +78,10 @@ class Quality:
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         classes = len(names["class"])
-        sides = [self._matrix(side, classes) for side in (added, retracted)]
-        parts = [_correct(side) for side in sides]
-        parts += [_outcomes(side) for side in sides]
-        parts += [self._folded(side) for side in sides]
-        counts = (count for part in parts for count in part.astype(np.int64).tolist())
-        return [*counts, *[1] * classes, *self.agreement.cost_values()]
+        sides = np.stack([self._matrix(side, classes) for side in (added, retracted)])
+        parts = [_correct(sides), _outcomes(sides), *map(self._folded, sides)]
+        counts = np.concatenate(parts, axis=None).astype(np.int64)
+        return [*counts.tolist(), *[1] * classes, *self.agreement.cost_values()]
 
     def _shown(self, classes: Sequence[str]) -> list[str]:
         if len(classes) <= self.shown:
@@ -118,71 +119,62 @@ class Quality:
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
         classes = names["class"]
-        found = Counts.of(self._matrix(counts, len(classes)))
+        one = classes.index(self.positive) if self.positive in classes else None
+        found = Counts.of(self._matrix(counts, len(classes)), one)
         if not found.total:
             return [0, *[UNDEFINED] * (len(self.window_series(names)) - 1)]
-        accuracy = float(found.hit.sum()) / found.total
-        one = classes.index(self.positive) if self.positive in classes else None
-        measures = {
-            "precision": (found.hit, found.predicted),
-            "recall": (found.hit, found.actual),
-            "f1": (2 * found.hit, found.predicted + found.actual),
+        accuracy = math.fsum(found.hit) / found.total
+        every = _ratios(found.hit, found.predicted, found.actual)
+        averages = {
+            "micro": [accuracy] * len(MEASURES),
+            "macro": [mean_ratio(*parts) for parts in every],
+            "weighted": [mean_ratio(*parts, found.actual) for parts in every],
         }
-        averaged = [self._averaged(found, one, accuracy, *measure) for measure in measures.values()]
-        head = "binary" if "binary" in self.averages else "macro"
-        heads = {name: values[head] for name, values in zip(measures, averaged, strict=True)}
+        binary = "binary" in self.averages
+        classes_of = found.averaged_over(binary=binary)
+        heads = _ratios(*classes_of) if binary else every
+        if binary:
+            averages["binary"] = [mean_ratio(*parts) for parts in heads]
+        by_measure = zip(*(averages[average] for average in self.averages), strict=True)
         return [
             int(found.total),
             accuracy,
-            *(value for values in averaged for value in values.values()),
-            *self.agreement.window_values(classes, found, one),
-            *self._bounds(found, one, {"accuracy": accuracy, **heads}),
+            *(value for values in by_measure for value in values),
+            *self.agreement.window_values(classes, found),
+            *confidence.wilson(accuracy, found.total, self.deviations),
+            *self._bounds(averages["binary" if binary else "macro"], heads, classes_of),
         ]
 
-    def _averaged(
-        self, found: Counts, one: int | None, accuracy: float, upper: Floats, lower: Floats
-    ) -> dict[str, float]:
-        """upper / lower by average; micro averages of all these are the accuracy."""
-        here = (found.predicted + found.actual) > 0
-        values = {
-            "micro": accuracy,
-            "macro": mean_ratio(upper[here], lower[here]),
-            "weighted": mean_ratio(upper[here], lower[here], found.actual[here]),
-        }
-        if "binary" not in self.averages:
-            return values
-        return {"binary": UNDEFINED if one is None else divided(upper[one], lower[one]), **values}
-
-    def _bounds(self, found: Counts, one: int | None, heads: Mapping[str, float]) -> list[float]:
-        """Lower and upper bounds of accuracy and of each measure of the positive class, or else of all classes."""
-        here = np.flatnonzero((found.predicted + found.actual) > 0)
-        if "binary" in self.averages:
-            here = np.array([] if one is None else [one], np.intp)
-        hit, predicted, actual = found.hit[here], found.predicted[here], found.actual[here]
-        out = [*confidence.wilson(heads["accuracy"], found.total, self.deviations)]
-        parts = {
-            "precision": (hit, predicted, predicted),
-            "recall": (hit, actual, actual),
-            "f1": (2 * hit, predicted + actual, confidence.rows_of_f1(hit, predicted, actual)),
-        }
-        for measure, (upper, lower, rows) in parts.items():
+    def _bounds(self, means: list[float], ratios: list[_Ratio], classes: tuple[list[float], ...]) -> list[float]:
+        """Lower and upper bounds of the *means* of the MEASURES, which are the *ratios* of these *classes*."""
+        _, predicted, actual = classes
+        rows = (predicted, actual, list(map(confidence.rows_of_f1, *classes)))
+        out: list[float] = []
+        for measure, mean, (upper, lower), of_classes in zip(MEASURES, means, ratios, rows, strict=True):
             effective = 0.0
-            if not math.isnan(heads[measure]):
-                effective = confidence.rows_of_mean(upper / lower, rows)
-            if measure == "f1" and len(here) > 1:
+            if not math.isnan(mean):
+                effective = confidence.rows_of_mean(list(map(truediv, upper, lower)), of_classes)
+            if measure == "f1" and len(upper) > 1:
                 effective /= 2  # an error between two classes touches the F1 of both
-            out += confidence.wilson(heads[measure], effective, self.deviations)
+            out += confidence.wilson(mean, effective, self.deviations)
         return out
 
 
-def _correct(matrix: Floats) -> Floats:
-    hit = matrix.trace()
-    return np.array([hit, matrix.sum() - hit])
+def _ratios(hit: list[float], predicted: list[float], actual: list[float]) -> list[_Ratio]:
+    """What is divided by what for each of MEASURES, from tp, tp + fp and tp + fn of classes."""
+    both = [p + a for p, a in zip(predicted, actual, strict=True)]
+    return [(hit, predicted), (hit, actual), ([2 * h for h in hit], both)]
 
 
-def _outcomes(matrix: Floats) -> Floats:
-    """tp, fp, fn and tn of every class, flat."""
-    hit = matrix.diagonal()
-    false_positive, false_negative = matrix.sum(axis=0) - hit, matrix.sum(axis=1) - hit
-    rest = matrix.sum() - hit - false_positive - false_negative
-    return np.stack([hit, false_positive, false_negative, rest], axis=1).ravel()
+def _correct(sides: Floats) -> Floats:
+    """Right and wrong predictions of matrices, shapes (n, k, k) and (n, 2)."""
+    hit = sides.trace(axis1=1, axis2=2)
+    return np.stack([hit, sides.sum(axis=(1, 2)) - hit], axis=1)
+
+
+def _outcomes(sides: Floats) -> Floats:
+    """tp, fp, fn and tn of every class of matrices, shapes (n, k, k) and (n, k, 4)."""
+    hit = sides.diagonal(axis1=1, axis2=2)
+    false_positive, false_negative = sides.sum(axis=1) - hit, sides.sum(axis=2) - hit
+    rest = sides.sum(axis=(1, 2))[:, None] - hit - false_positive - false_negative
+    return np.stack([hit, false_positive, false_negative, rest], axis=2)

@@ -227,8 +227,8 @@ def _labelled(ledger: Ledger, tally: Tally, added: Floats, retracted: Floats) ->
 
 def _window(ledger: Ledger, tally: Tally, window: str, group: int) -> WindowStatus:
     average = "binary" if ledger.spec.task == "binary" else "macro"
-    gauges = tally.family.window_series(ledger.names)
-    values = list(tally.family.window_values(ledger.names, tally.inside(window, group)))
+    gauges = tally.gauge_series(ledger.names)
+    values = tally.gauges(ledger.names, window, group)
     shown = {
         gauge.metric: value
         for gauge, value in zip(gauges, values, strict=True)

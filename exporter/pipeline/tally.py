@@ -42,6 +42,9 @@ class Tally:
         self._left: Counter[str] = Counter()
         """Rows that have left a window by count since its sums were last made anew."""
         self._columns = Columns()
+        self._gauges: dict[tuple[str, int], list[float]] = {}
+        """What `gauges` has made since the last change."""
+        self._gauge_series: tuple[tuple[int, ...], Sequence[Series]] | None = None
         finest = min((window.seconds for window in windows if window.seconds is not None), default=1.0)
         for window in windows if family.windowed else ():
             if window.seconds is not None:
@@ -53,6 +56,7 @@ class Tally:
 
     def add(self, rows: Traffic | Scored, stretches: Stretches | None = None) -> None:
         """Count *rows* into the totals and the windows by time; *stretches* may be shared by all families."""
+        self._gauges.clear()
         cells = self.family.cells(rows)
         parts = self._parts(cells, rows.group)
         if isinstance(rows, Traffic):
@@ -106,6 +110,7 @@ class Tally:
         """Count rows in that entered, and out that left, the *window* by count called *name*."""
         if name not in self.counted:
             return
+        self._gauges.clear()
         sums, columns = self.counted[name], self._columns
         parts = [self._parts(self.family.cells(rows), rows.group) for rows in (entered, left)]
         came, gone = map(columns.sums, parts)
@@ -123,17 +128,19 @@ class Tally:
             self.counted[name].add(columns.cells, columns.sums(parts[0]))
 
     def advance(self, now: float) -> None:
+        self._gauges.clear()
         for window in self.timed.values():
             window.advance(now)
 
     def clear(self, group: int) -> None:
+        self._gauges.clear()
         self.totals.clear(group)
 
     # --- values ----------------------------------------------------------------------------------
 
     def series(self, names: Names, windows: Sequence[WindowSpec]) -> list[Series]:
         """All series of one group: counters first, then the gauges of each window."""
-        gauges = self.family.window_series(names)
+        gauges = self.gauge_series(names)
         return [
             *self.family.series(names),
             *(
@@ -147,8 +154,22 @@ class Tally:
         """Values in the order of `series`."""
         out = list(self.family.values(names, *self.totals.of(group)))
         for window in windows if self.family.windowed else ():
-            out += self.family.window_values(names, self.inside(window.name, group))
+            out += self.gauges(names, window.name, group)
         return out
+
+    def gauge_series(self, names: Names) -> Sequence[Series]:
+        """The gauges of one window, without its label; they change only with how many names there are."""
+        known = tuple(map(len, names.values()))
+        if self._gauge_series is None or self._gauge_series[0] != known:
+            self._gauge_series = known, self.family.window_series(names)
+        return self._gauge_series[1]
+
+    def gauges(self, names: Names, window: str, group: int) -> list[float]:
+        """Values of one window in the order of `gauge_series`; made once for all who ask."""
+        made = self._gauges.get((window, group))
+        if made is None:
+            made = self._gauges[window, group] = list(self.family.window_values(names, self.inside(window, group)))
+        return made
 
     def inside(self, window: str, group: int) -> Floats:
         """Cell sums of *group* inside a window, shape (size,)."""
@@ -169,6 +190,7 @@ class Tally:
 
     def load(self, name: str, blob: bytes) -> bool:
         """Take back what `changes` gave; returns false for a window that is no longer configured."""
+        self._gauges.clear()
         kind, _, key = name.partition("/")
         owners = {quote(window, safe=""): sums for window, sums in self.timed.items()} | {"total": self.totals}
         if kind in owners:
