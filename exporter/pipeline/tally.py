@@ -42,8 +42,8 @@ class Tally:
         self._left: Counter[str] = Counter()
         """Rows that have left a window by count since its sums were last made anew."""
         self._columns = Columns()
-        self._gauges: dict[tuple[str, int], list[float]] = {}
-        """What `gauges` has made since the last change."""
+        self._gauges: dict[tuple[str | int, ...], list[float]] = {}
+        """What `gauges` has made since the last change, by window, group and how many names there were."""
         self._gauge_series: tuple[tuple[int, ...], Sequence[Series]] | None = None
         finest = min((window.seconds for window in windows if window.seconds is not None), default=1.0)
         for window in windows if family.windowed else ():
@@ -166,9 +166,10 @@ class Tally:
 
     def gauges(self, names: Names, window: str, group: int) -> list[float]:
         """Values of one window in the order of `gauge_series`; made once for all who ask."""
-        made = self._gauges.get((window, group))
+        key = (window, group, *map(len, names.values()))
+        made = self._gauges.get(key)
         if made is None:
-            made = self._gauges[window, group] = list(self.family.window_values(names, self.inside(window, group)))
+            made = self._gauges[key] = list(self.family.window_values(names, self.inside(window, group)))
         return made
 
     def inside(self, window: str, group: int) -> Floats:
