@@ -145,6 +145,17 @@ def result(pipeline: Pipeline, word: str, model: str = "m") -> int:
     return pipeline.ledgers[model].results[word]
 
 
+def stored(table: Table, records: NDArray[np.void]) -> NDArray[np.int64]:
+    """Let *table* remember *records*; returns their slots."""
+    table.remember(records)
+    return slots(table, records["key"])
+
+
+def slots(table: Table, wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where *table* has the rows of the *wanted* keys; -1 of others."""
+    return table.look(wanted)[0]
+
+
 def rows_at(table: Table, slots: NDArray[np.int64]) -> NDArray[np.void]:
     """The rows that *table* remembers at *slots*."""
     known = np.concatenate([np.arange(part.first, part.first + part.rows) for part in table.segments])

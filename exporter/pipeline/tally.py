@@ -42,7 +42,7 @@ class Tally:
         self._left: Counter[str] = Counter()
         """Rows that have left a window by count since its sums were last made anew."""
         self._columns = Columns()
-        self._gauges: dict[tuple[str | int, ...], list[float]] = {}
+        self._gauges: dict[tuple[object, ...], list[float]] = {}
         """What `gauges` has made since the last change, by window, group and how many names there were."""
         self._gauge_series: tuple[tuple[int, ...], Sequence[Series]] | None = None
         finest = min((window.seconds for window in windows if window.seconds is not None), default=1.0)

@@ -107,8 +107,8 @@ class Segment:
             place[todo] = at
         return Probed(row_of, records, place)
 
-    def append(self, records: NDArray[np.void], places: NDArray[np.uint64] | None = None) -> NDArray[np.int64]:
-        """Store *records* (dtype `record`, keys distinct and not here yet) and return their row numbers.
+    def append(self, records: NDArray[np.void], places: NDArray[np.uint64] | None = None) -> None:
+        """Store *records* (dtype `record`, keys distinct and not here yet).
 
         *places* are those that `probe` gave for their keys, if nothing was stored since.
         """
@@ -118,7 +118,6 @@ class Segment:
         self._insert(records["key"], start, places)
         self.rows = end
         self.newest = max(self.newest, float(records["time"].max()))
-        return np.arange(start, end)
 
     def _insert(self, keys: Keys, start: int, places: NDArray[np.uint64] | None = None) -> None:
         mask = np.uint64(self.capacity - 1)

@@ -118,11 +118,10 @@ class State:
         try:
             prepared = {name: table.prepare() for name, table in self._tables.items()}
             self._changes.append((name, change) for name, (_, change) in prepared.items())
+            tables = {f"table/{name}": meta for name, (meta, _) in prepared.items()}
             with self._database:
                 self._database.execute("BEGIN IMMEDIATE")
-                self._put(blobs)
-                self._put({f"table/{name}": meta for name, (meta, _) in prepared.items()})
-                self._put({"changes": self._changes.meta})
+                self._put({**blobs, **tables, "changes": self._changes.meta})
         except (sqlite3.Error, OSError) as error:
             raise StateError(f"cannot save the state in {self.path}: {error}; nothing is lost") from error
         self._changes.committed()

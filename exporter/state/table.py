@@ -67,14 +67,10 @@ class Table:
         """Bytes of all rows and indexes."""
         return sum(segment.log.nbytes + segment.index.nbytes for segment in self.segments)
 
-    def find(self, keys: Keys) -> NDArray[np.int64]:
-        """Slot of every key, -1 where it is not remembered; shape (n,)."""
-        return self.look(keys)[0]
-
     def look(self, keys: Keys) -> tuple[NDArray[np.int64], NDArray[np.void]]:
-        """As `find`, with copies of the rows (dtype `layout.record`), which mean nothing where the slot is -1.
+        """Slot of every key, shape (n,), and copies of the rows (dtype `layout.record`).
 
-        Newest segments are asked first.
+        Of a key that is not remembered the slot is -1, and the row means nothing.  Newest segments are asked first.
         """
         record = self.layout.record
         if len(self.segments) == 1:
@@ -92,7 +88,7 @@ class Table:
         return slot, records.view(record)
 
     def reserve(self, rows: int) -> None:
-        """Make room for *rows* more rows, so that `append` of so many cannot fail.
+        """Make room for *rows* more rows, so that to `remember` so many cannot fail.
 
         Raises StateError if the disk is full; no row is lost then.
         """
@@ -126,23 +122,15 @@ class Table:
             self._append(records[new], places[new])
         return new
 
-    def append(self, records: NDArray[np.void]) -> NDArray[np.int64]:
-        """Remember *records* (dtype `layout.record`; keys distinct and new) and return their slots."""
-        self.reserve(len(records))
-        return self._append(records, None)
-
-    def _append(self, records: NDArray[np.void], places: NDArray[np.uint64] | None) -> NDArray[np.int64]:
-        """As `append`, where there is room; *places* are those that the segment being filled has for the keys."""
-        slots = np.empty(len(records), np.int64)
+    def _append(self, records: NDArray[np.void], places: NDArray[np.uint64]) -> None:
+        """Store new *records*, for which there is room; *places* are free ones of the segment that is filled next."""
         done = 0
         while done < len(records):
             filling = self.segments[self._filling]
             part = slice(done, done + filling.limit - filling.rows)
-            rows = filling.append(records[part], None if places is None or done else places[part])
-            slots[done : done + len(rows)] = rows + filling.first
-            done += len(rows)
-            self._next += len(rows)
-        return slots
+            filling.append(records[part], None if done else places[part])
+            self._next += len(records[part])
+            done = part.stop
 
     def relabel(self, change: NDArray[np.void]) -> None:
         """Set labels (dtype `layout.change`), each slot named once between two commits.

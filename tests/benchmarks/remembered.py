@@ -30,7 +30,7 @@ def fill_and_die(path: Path, count: int) -> None:
     for at in range(0, count, 10 * BATCH):
         part = np.zeros(min(10 * BATCH, count - at), RECORD)
         part["key"], part["time"], part["actual"] = ids[at : at + len(part)], at, UNKNOWN
-        table.append(part)
+        table.remember(part)
         state.commit({"cursor": str(at).encode()})
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from exporter.contracts import CHANGE, RECORD, UNKNOWN
 from exporter.pipeline import Pipeline
 from exporter.state import State, table
-from tests.ledgers import L, P, config, keys, labels, model, of_model, predictions, sample, samples, shown
+from tests.ledgers import L, P, config, keys, labels, model, of_model, predictions, sample, samples, shown, stored
 from tests.oracle import Oracle
 
 NAMES = st.integers(0, 60)
@@ -44,7 +44,7 @@ class TableMachine(RuleBasedStateMachine):
         new = [name for name in names if name not in self.rows]
         records = np.zeros(len(new), RECORD)
         records["key"], records["time"], records["actual"] = keys(new), time, UNKNOWN
-        slots = self.table.append(records)
+        slots = stored(self.table, records)
         for name, slot in zip(new, slots.tolist(), strict=True):
             self.rows[name] = [slot, float(time), UNKNOWN]
 

@@ -11,7 +11,7 @@ import pytest
 from exporter.contracts import CHANGE, RECORD, UNKNOWN
 from exporter.errors import StateError, StateLocked, StateVersion
 from exporter.state import State, store
-from tests.ledgers import keys, rows_at
+from tests.ledgers import keys, rows_at, slots, stored
 
 
 def records(*ids):
@@ -68,15 +68,15 @@ def test_blobs_are_kept_and_removed(open_state):
 def test_rows_and_labels_come_back(open_state, end):
     """Closed or killed: committed rows and labels are there, what was not committed is not."""
     state = open_state()
-    state.table("t").append(records("a", "b"))
+    stored(state.table("t"), records("a", "b"))
     state.commit({})
     relabel(state, 0, 5)
     state.commit({})
     relabel(state, 1, 6)
-    state.table("t").append(records("c"))
+    stored(state.table("t"), records("c"))
     end(state)
     table = open_state().table("t")
-    assert table.find(keys("abc")).tolist() == [0, 1, -1]
+    assert slots(table, keys("abc")).tolist() == [0, 1, -1]
     assert rows_at(table, np.array([0, 1]))["actual"].tolist() == [5, UNKNOWN]
 
 
@@ -85,7 +85,7 @@ def test_label_changes_are_dropped_once_they_are_in_the_rows(open_state, folder,
     frame = 12 + len("t") + CHANGE.itemsize
     monkeypatch.setattr(store, "FLUSH_AFTER", 3 * frame)
     state = open_state()
-    state.table("t").append(records(*range(10)))
+    stored(state.table("t"), records(*range(10)))
     state.commit({})
     kept = []
     for slot in range(10):
@@ -128,17 +128,17 @@ def test_a_path_that_cannot_be_a_folder(tmp_path):
 def test_a_dropped_table_is_gone(open_state, folder):
     """Its rows, labels and files go, and a new one begins at slot 0."""
     state = open_state()
-    state.table("t").append(records("a"))
+    stored(state.table("t"), records("a"))
     state.commit({})
     relabel(state, 0, 5)
     state.commit({})
     state.drop_table("t")
     assert list((folder / "rows").iterdir()) == []
     state.commit({})
-    assert state.table("t").append(records("b")).tolist() == [0]
+    assert stored(state.table("t"), records("b")).tolist() == [0]
     state.commit({})
     state.close()
-    assert open_state().table("t").find(keys("ab")).tolist() == [-1, 0]
+    assert slots(open_state().table("t"), keys("ab")).tolist() == [-1, 0]
 
 
 @pytest.mark.parametrize("name", ["a/b", "../up", "ä ö\n", "." * 3, "%2f", "n" * 3000, "é" * 300, "\ud800"])
@@ -146,7 +146,7 @@ def test_any_name_is_a_table(open_state, folder, name):
     """Names of users' models never leave the folder, nor meet each other in it."""
     state = open_state()
     for table in (name, name + "x", name + "%"):
-        state.table(table).append(records(table.encode(errors="replace")))
+        stored(state.table(table), records(table.encode(errors="replace")))
     assert len(list((folder / "rows").iterdir())) == 3
     assert {path.name for path in folder.parent.iterdir()} == {"state"}
 
@@ -155,7 +155,7 @@ def test_memory_needs_no_folder():
     """Without a path everything works and nothing stays."""
     state = State(None)
     state.commit({"a": b"1"})
-    state.table("t").append(records("a"))
+    stored(state.table("t"), records("a"))
     state.commit({})
     assert state.get("a") == b"1"
     assert state.size > 0
@@ -165,7 +165,7 @@ def test_memory_needs_no_folder():
 def test_a_failed_commit_can_be_made_again(open_state):
     """If the database refuses, nothing is lost, and the same commit goes through later."""
     state = open_state()
-    state.table("t").append(records("a"))
+    stored(state.table("t"), records("a"))
     state.commit({"x": b"1"})
     relabel(state, 0, 5)
     state._database.execute("PRAGMA query_only = ON")
@@ -183,7 +183,7 @@ def test_a_failed_commit_can_be_made_again(open_state):
 def test_a_failed_flush_is_made_up_for(open_state, caplog):
     """A disk that refuses to drop old changes does not fail a commit that is done, nor the end."""
     state = open_state()
-    state.table("t").append(records("a"))
+    stored(state.table("t"), records("a"))
     state.commit({})
     relabel(state, 0, 5)
     state.commit({})
@@ -196,11 +196,11 @@ def test_a_failed_flush_is_made_up_for(open_state, caplog):
 def test_another_boot_builds_the_index_anew(open_state, folder, monkeypatch, tmp_path):
     """After a power cut the index may be torn; a new boot id says so, and rows alone are believed."""
     state = open_state()
-    state.table("t").append(records("a", "b"))
+    stored(state.table("t"), records("a", "b"))
     state.commit({})
     state.close()
     (index,) = (folder / "rows" / "t").glob("*.index")
     index.write_bytes(b"\xff" * index.stat().st_size)
     (tmp_path / "boot").write_text("another")
     monkeypatch.setattr(store, "_BOOT_ID", tmp_path / "boot")
-    assert open_state().table("t").find(keys("abc")).tolist() == [0, 1, -1]
+    assert slots(open_state().table("t"), keys("abc")).tolist() == [0, 1, -1]
