@@ -199,8 +199,8 @@ class TimeWindow:
         self.total.reshape(-1)[cells] += sums.sum(axis=0)
         for at in np.flatnonzero(sums.any(axis=1)).tolist():
             kept = self.buckets.get(first + at)
-            if kept is not None and len(kept) == len(cells):
-                kept += sums[at]
+            if kept is not None and len(kept) >= len(cells):
+                kept[: len(cells)] += sums[at]  # a bucket that waited elsewhere may be older than the newest columns
             else:
                 grown = sums[at].copy()
                 grown[: 0 if kept is None else len(kept)] += 0.0 if kept is None else kept

@@ -197,3 +197,12 @@ def test_a_table_that_began_before_the_window_is_cut():
     window.advance(1000.0)
     window.take(639, np.array([[1.0], [2.0], [4.0]]))
     assert window.of(0).tolist() == [4]
+
+
+def test_a_table_with_fewer_columns_than_its_bucket_is_added():
+    """What waited elsewhere while columns came is added to the first ones."""
+    window = TimeWindow(float(RESOLUTION), 2)
+    window.columns.of(np.array([0, 1]))
+    window.take(7, np.array([[1.0, 2.0]]))
+    window.take(7, np.array([[4.0]]))
+    assert window.of(0).tolist() == [5, 2]
