@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from exporter.contracts import Clock
+from exporter.contracts import Clock, Deadline, Probe
 from exporter.probes.pidfd import Pidfd
 
 SCRIPT = """
@@ -69,6 +69,9 @@ while True:
 """
 
 
+FOREVER = Deadline(float("inf"))
+
+
 class Ticks:
     """Clocks that stand still until they are moved."""
 
@@ -82,6 +85,18 @@ class Ticks:
     def pass_by(self, seconds: float) -> None:
         self.wall += seconds
         self.monotonic += seconds
+
+
+def cost_of_a_look(probe: Probe) -> float:
+    """CPU seconds; the best of several runs, as others may share the machine."""
+    probe.look(None, FOREVER)
+    costs = []
+    for _ in range(5):
+        start = time.process_time()
+        for _ in range(20):
+            probe.look(None, FOREVER)
+        costs.append((time.process_time() - start) / 20)
+    return min(costs)
 
 
 @dataclass

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.contracts import ANY, TASKS, Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
+from exporter.families.counters import CountersOnly
 
 
-class SegmentTraffic:
+class SegmentTraffic(CountersOnly):
     specs: ClassVar[tuple[MetricSpec, ...]] = (
         MetricSpec(
             "model_segment_predictions_total",
@@ -24,7 +25,6 @@ class SegmentTraffic:
     tasks: ClassVar[frozenset[str]] = TASKS
     feed: ClassVar[Literal["traffic", "scored"]] = "traffic"
     meaning = ""
-    windowed: ClassVar[bool] = False
 
     def __init__(self, model: ModelSpec) -> None:
         self.attributes = model.segments
@@ -56,11 +56,3 @@ class SegmentTraffic:
             block = added[start : start + groups * self.classes].reshape(groups, self.classes)
             out += block[:, : len(names["class"])].ravel().astype(np.int64).tolist()
         return out
-
-    def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
-        del names
-        return []
-
-    def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
-        del names, counts
-        return []

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from exporter.contracts import Clock, Deadline, Probe, Sight
+from exporter.contracts import Probe, Sight
 from exporter.errors import SourceDenied, SourceUnavailable
 from exporter.probes.gpu import Gpu
+from tests.processes import FOREVER, Ticks
 
-FOREVER = Deadline(float("inf"))
 GIB = 1 << 30
 
 
@@ -111,19 +111,13 @@ def driver(monkeypatch) -> Driver:
     return stand_in
 
 
-class Ticks:
-    def __init__(self) -> None:
-        self.monotonic = 100.0
-
-
 @pytest.fixture
 def ticks() -> Ticks:
     return Ticks()
 
 
 def probe(ticks: Ticks, **config) -> Gpu:
-    clock = Clock(wall=lambda: 0.0, monotonic=lambda: ticks.monotonic)
-    return Gpu(msgspec.convert(config, Gpu.Config), name="server", clock=clock)
+    return Gpu(msgspec.convert(config, Gpu.Config), name="server", clock=ticks.clock())
 
 
 def values(sight: Sight, gpu: str = "0") -> dict[str, float]:
