@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from dashboards import model_curves, model_further, model_quality, model_segments, model_serving, model_tasks
+from dashboards import (
+    model_curves,
+    model_estimates,
+    model_further,
+    model_quality,
+    model_segments,
+    model_serving,
+    model_tasks,
+)
 from dashboards.layout import FILTERS, JOB, NEWEST_FIRST, Dashboard, Row, annotation, choice, choices
 from dashboards.looks import (
     BAD,
@@ -117,7 +125,10 @@ def _challengers() -> Json:
         f"`{difference}_upper_increase1d`, `model_version:model_champion:one`.",
         *(Query(f"max by (version) ({expr})", name) for name, expr in queries.items()),
         Query(f"0 * {champion}", "{{version}} is the champion"),
-        size=(12, 8), unit="percentunit", decimals=1, empty="One version, or too few labels",
+        size=(12, 8),
+        unit="percentunit",
+        decimals=1,
+        empty="One version, or too few labels",
     )
 
 
@@ -173,8 +184,8 @@ def dashboard() -> Dashboard:
         since="now-24h",
         panels=[*_truth_now(), *_serving_now()],
         rows=[
-            *model_quality.rows(), *model_curves.rows(), *model_further.rows(), *model_segments.rows(),
-            *model_tasks.rows(), *model_serving.rows(),
+            *model_quality.rows(), *model_estimates.rows(), *model_curves.rows(), *model_further.rows(),
+            *model_segments.rows(), *model_tasks.rows(), *model_serving.rows(),
             Row("Versions", [_versions(), *_versions_over_time()]),
         ],
         variables=[

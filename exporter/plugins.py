@@ -40,6 +40,8 @@ FAMILIES = {
     "quality": "exporter.families.quality:Quality",
     "losses": "exporter.families.losses:Losses",
     "scores": "exporter.families.scores:Scores",
+    "estimates": "exporter.families.estimates:Estimates",
+    "realised": "exporter.families.realised:Realised",
     "topk": "exporter.families.topk:TopK",
     "multilabel": "exporter.families.multilabel:Multilabel",
     "regression": "exporter.families.regression:Regression",

@@ -14,6 +14,7 @@ from exporter.pipeline import report, servers
 from exporter.pipeline.coding import Codebook
 from exporter.pipeline.ledger import Ledger
 from exporter.pipeline.matured import aged
+from exporter.pipeline.tally import served
 from exporter.pipeline.targets import TargetLedger
 from exporter.state import State
 from exporter.telemetry import Telemetry
@@ -44,8 +45,7 @@ def of_version(model: ModelConfig, classes: int, errors: int = 0, *, groups: int
     total = len(report.group_series(spec))
     families = plugins.families_of(model.spec)
     for family in families:
-        windows = len(model.windows) if family.windowed else 0
-        total += len(family.series(names)) + windows * len(family.window_series(names))
+        total += len(family.series(names)) + len(served(family, model.windows)) * len(family.window_series(names))
     return total + sum(len(kind.series(names, model.windows)) for kind in aged(model, families).values())
 
 

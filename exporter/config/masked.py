@@ -77,7 +77,13 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "early_labels": model.early_labels,
             "remembered": model.remembered,
         }
-    )
+    ) | _estimates(spec)
+
+
+def _estimates(spec: ModelSpec) -> dict[str, Any]:
+    if not spec.score_edges:
+        return {}
+    return {"estimates": _plain(spec.estimates) if spec.estimates else None}
 
 
 def _of_task(spec: ModelSpec, fields: Mapping[str, FieldSpec]) -> dict[str, Any]:

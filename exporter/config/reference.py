@@ -16,6 +16,7 @@ from exporter.config.thresholds import Floor, ModelThresholds, TargetThresholds
 from exporter.config.types import Duration, Secret, duration_text
 from exporter.config.written import (
     NOTES,
+    EstimatesEntry,
     FieldEntry,
     Limits,
     ModelEntry,
@@ -87,6 +88,7 @@ def markdown() -> str:
     parts += _section("The file", Root)
     parts += _section("A model: `models.NAME`", ModelEntry)
     parts += _section("A reference of scores: `score_edges`", ScoreReference)
+    parts += _section("`estimates`", EstimatesEntry)
     parts += _section("A stream: `predictions` and `labels`", StreamEntry)
     for role in get_args(Role):
         rows = [[f"`{name}`", text] for name, text in NAMES[role].items()]

@@ -118,6 +118,7 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
         latency_buckets=with_bounds(spec.latency_buckets, thresholds, "latency_p95", "latency_p99") if latency else (),
         delay_buckets=with_bounds(spec.delay_buckets, thresholds, "label_delay"),
         score_edges=edges,
+        estimates=tasks.estimates(entry["estimates"]) if edges else None,
     )
     spec = tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"])
     return _resolved(entry, spec, chosen, thresholds)

@@ -10,8 +10,16 @@ from msgspec import structs
 from exporter.config.faults import Faults, Mark, join_key, listed, nearest
 from exporter.config.nodes import BROKEN, Node
 from exporter.config.windows import item
-from exporter.config.written import RankingEntry, RegressionEntry, SegmentEntry
-from exporter.contracts import CLASSIFICATION, LABELS, ModelSpec, RankingSpec, RegressionSpec, SegmentSpec
+from exporter.config.written import EstimatesEntry, RankingEntry, RegressionEntry, SegmentEntry
+from exporter.contracts import (
+    CLASSIFICATION,
+    LABELS,
+    EstimatesSpec,
+    ModelSpec,
+    RankingSpec,
+    RegressionSpec,
+    SegmentSpec,
+)
 
 _NAMED = CLASSIFICATION | {"multilabel"}
 _KEYS = {
@@ -27,12 +35,14 @@ _KEYS = {
     "objectives": _NAMED,
     "baseline": _NAMED,
     "maturity": CLASSIFICATION,
+    "estimates": {"binary"},
     "regression": {"regression"},
     "ranking": {"ranking"},
 }
 """Keys of a model that only some tasks have."""
 _MEASURES = {
     **dict.fromkeys(("accuracy", "precision", "recall", "f1", "drop"), _NAMED),
+    "estimation_error": {"binary"},
     "segment_gap": CLASSIFICATION,
     "disparate_impact": {"binary"},
 }
@@ -154,6 +164,13 @@ def costs(
 
 def _broken(written: Any) -> bool:
     return written is BROKEN or any(row is BROKEN or BROKEN in row.values() for row in written.values())
+
+
+def estimates(entry: Any) -> EstimatesSpec | None:
+    """When calibration is fitted; only to be used if there was no fault."""
+    if not isinstance(entry, EstimatesEntry):
+        return None
+    return EstimatesSpec(labelled=entry.labelled, reference=entry.reference)
 
 
 def top_k(faults: Faults, node: Node, entry: Mapping[str, Any], classes: tuple[str, ...], key: str) -> tuple[int, ...]:

@@ -98,6 +98,13 @@ class ModelThresholds(Struct, frozen=True, kw_only=True):
         Ceiling | None,
         Meta(description="Share of itself that any of them lost against the same hour last week, or `baseline`."),
     ] = None
+    estimation_error: Annotated[
+        Ceiling | None,
+        Meta(
+            description="How much less accurate the predictions of a day of labels were than their calibrated "
+            "scores promised."
+        ),
+    ] = None
     segment_gap: Annotated[
         Ceiling | None,
         Meta(

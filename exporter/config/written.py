@@ -159,6 +159,23 @@ class ScoreReference(Struct, frozen=True, kw_only=True):
     bins: Annotated[int, Meta(ge=2, le=1_000, description="How many bins, at most.")] = 50
 
 
+class EstimatesEntry(Struct, frozen=True, kw_only=True):
+    """What scores mean is fitted to labels: first to few, again as they double, and from the reference on no more."""
+
+    labelled: Annotated[
+        int, Meta(ge=100, description="How many labelled predictions of a version the first fit needs; 30 of them of "
+                  "either class.")
+    ] = 1_000  # fmt: skip
+    reference: Annotated[
+        int, Meta(ge=100, description="The labelled predictions of the last fit: what scores meant in these is what "
+                  "later ones are compared with.")
+    ] = 50_000  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.reference < self.labelled:
+            raise ValueError("reference must not be below labelled: the first fit would need more than the last")
+
+
 class ModelEntry(Struct, frozen=True, kw_only=True):
     """One model: what it predicts, where its predictions and labels are, and what counts as good."""
 
@@ -250,6 +267,13 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
             "predictions of that age (`model_matured_...`)."
         ),
     ] = None
+    estimates: Annotated[
+        EstimatesEntry | None,
+        Meta(
+            description="When to fit what scores mean, by which quality is estimated before labels come; each fit is "
+            "a child process of a second or two and 120 to 180 MB. `null`: no estimates."
+        ),
+    ] = EstimatesEntry()
     predictions: Annotated[StreamEntry, Meta(description="Where the predictions are logged.")]
     labels: Annotated[
         StreamEntry | None,

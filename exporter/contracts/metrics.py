@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -46,12 +46,37 @@ class Cells:
     more: tuple[tuple[NDArray[np.int64] | int, Floats], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What the scores of one group mean, fitted to its labelled history, and what was expected by earlier fits.
+
+    `probability` (shape (bins,)) is the share of positives that is expected in each bin of scores, None before the
+    first fit; `labelled` predictions went into it, whose newest label is of event time `newest`.  `fits` counts fits
+    by result.  When this fit came, a family's cells were at `sums` (added and retracted), and `before` is what
+    earlier fits had expected of them.
+    """
+
+    probability: Floats | None = None
+    labelled: int = 0
+    newest: float = 0.0
+    fits: Mapping[str, int] = field(default_factory=dict)
+    sums: tuple[Floats, Floats] | None = None
+    before: tuple[Floats, Floats] | None = None
+
+
+FITS = ("fitted", "crashed", "timeout", "invalid")
+"""How a fit can end."""
+
+
 @runtime_checkable
 class Family(Protocol):
     """Pure arithmetic on mergeable counts: columns in, cells out; cells in, values out.
 
     It serves models of its `tasks` only, and none of which its `size` is 0.  `meaning` is whatever gives its cells
     their meaning beyond the model's classes, such as bucket bounds: where that changes, its counts begin anew.
+
+    Windows hold rows by the time of their label; those of a family whose `by_prediction` is true hold them by the time
+    of their prediction, and are never by count.
 
     A family never sees a clock, a file or a window: the pipeline adds its cells up, over all time and over
     every configured window, and asks for the values of those sums.
@@ -85,4 +110,17 @@ class Family(Protocol):
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> Iterable[float]:
         """Values in the order of `window_series`; NaN is undefined, and left out of the exposition."""
+        ...
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """What a `Family` has besides whose values rest on what scores mean, which is learned of every group."""
+
+    def calibrated(self, calibration: Calibration) -> Family:
+        """This family for a group of which *calibration* is known."""
+        ...
+
+    def expected(self, calibration: Calibration, added: Floats, retracted: Floats) -> tuple[Floats, Floats]:
+        """What has been expected, over all fits, of cells whose sums are now *added* and *retracted*."""
         ...

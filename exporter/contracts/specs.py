@@ -109,6 +109,13 @@ class RankingSpec(msgspec.Struct, frozen=True, kw_only=True):
     cutoffs: tuple[int, ...] = (1, 5, 10)
 
 
+class EstimatesSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """From how many labelled predictions of a version calibration is first fitted, and up to how many again."""
+
+    labelled: int = 1_000
+    reference: int = 50_000
+
+
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the families know of a model: its task and its classes, but no source.
 
@@ -136,6 +143,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     betas: tuple[float, ...] = ()
     costs: dict[str, dict[str, float]] = {}
     confidence: float = 0.95
+    estimates: EstimatesSpec | None = None
 
     @property
     def capacity(self) -> int:

@@ -32,7 +32,8 @@ _ABOUT = """
 A classifier trained on scikit-learn's breast_cancer data answers 20 requests a second. The true labels come seconds
 later; some come late, early, twice or never, and some are wrong at first. Version 1.1 is a canary with a tenth of
 the traffic. From minute 3 to minute 5 of every ten, lengths arrive in another unit: watch the accuracy of 1.0 fall
-from 0.94 to 0.7, while 1.1 holds. In Brazil a quarter of the scanners always send that unit: the region is worse off.
+from 0.94 to 0.7, while 1.1 holds. What its scores promise falls less: model_estimation_error shows by how much. In
+Brazil a quarter of the scanners always send that unit: the region is worse off.
 
 Beside it a regression, a classifier of three classes, one of sets of labels, and a ranking answer 3 requests a second
 each.

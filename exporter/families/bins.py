@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import weakref
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,8 @@ _CELLS = (_HALVINGS << _FINE) + 1
 _SHIFT = 52 - _FINE
 _LEAST = ((1023 - 1) << _FINE) - (_HALVINGS << _FINE)
 """The upper bits of the float64 0.5 ** (_HALVINGS + 1)."""
+
+_NOTHING: tuple[Callable[[], Floats | None], NDArray[np.int64]] = (lambda: None), np.empty(0, np.int64)
 
 
 class Bins:
@@ -37,9 +41,23 @@ class Bins:
         several = np.searchsorted(self.edges, stops, side="right") - self._first > 1
         self._several = several if several.any() else None
         self._next = np.concatenate([self.edges, [np.inf]])
+        self._last = _NOTHING
+        """The scores that were asked for last, and their bins: several families are given the same ones."""
 
     def of(self, score: Floats) -> NDArray[np.int64]:
-        """The bin of every *score* from 0 to 1; shape (n,)."""
+        """The bin of every *score* from 0 to 1; shape (n,), not to be changed: the next who asks gets the same."""
+        known, bins = self._last
+        if known() is score:
+            return bins
+        bins = self._find(score)
+        self._last = weakref.ref(score, self._forget), bins
+        return bins
+
+    def _forget(self, scores: weakref.ref[Floats]) -> None:
+        if self._last[0] is scores:
+            self._last = _NOTHING
+
+    def _find(self, score: Floats) -> NDArray[np.int64]:
         near = np.minimum(score, 1.0 - score)
         cell = (near.view(np.int64) >> _SHIFT) - _LEAST
         np.maximum(cell, 0, out=cell)
@@ -55,6 +73,12 @@ class Bins:
     def texts(self) -> list[str]:
         """The lower ends of the bins as texts of one width, which sort as the numbers do, and END."""
         return [*fixed_width(self.lower.tolist()), END]
+
+
+@functools.lru_cache(maxsize=64)
+def bins_of(edges: tuple[float, ...]) -> Bins:
+    """The bins between *edges*, the same ones for all who ask."""
+    return Bins(edges)
 
 
 def _grid() -> tuple[Floats, Floats]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from exporter.contracts import Cells, Codes, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import confidence
-from exporter.families.bins import Bins
+from exporter.families.bins import Bins, bins_of
 from exporter.families.labelled import UNDEFINED, both, twin
 
 ACTUAL = ("negative", "positive")
@@ -51,7 +51,7 @@ class Scores:
     windowed: ClassVar[bool] = True
 
     def __init__(self, model: ModelSpec) -> None:
-        self.bins = Bins(model.score_edges)
+        self.bins = bins_of(model.score_edges)
         self.size = 4 * self.bins.count if model.score_edges and model.task in self.tasks else 0
         self.positive = positive_code(model)
         self.meaning = repr(model.score_edges)
@@ -59,8 +59,7 @@ class Scores:
 
     def cells(self, rows: Scored) -> Cells:
         row, score, actual = rows_with_score(rows)
-        local = self.bins.of(score)
-        local += (actual == self.positive) * self.bins.count
+        local = self.bins.of(score) + (actual == self.positive) * self.bins.count
         return Cells(row=row, local=local, more=((local + 2 * self.bins.count, score),))
 
     # --- counters --------------------------------------------------------------------------------

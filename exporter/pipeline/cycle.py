@@ -17,6 +17,7 @@ from exporter.contracts import Batch, Cursor, MetricSpec, Poll, Refusals, Snapsh
 from exporter.errors import StateDamaged
 from exporter.exposition import Exposition
 from exporter.pipeline import coverage, matured, report, servers, targets
+from exporter.pipeline.calibrating import Fit
 from exporter.pipeline.ledger import Ledger
 from exporter.pipeline.targets import Look, TargetLedger
 from exporter.state import UNDECODABLE, State
@@ -96,18 +97,21 @@ class Pipeline:
         idle: Mapping[str, frozenset[str]] | None = None,
         touched: Iterable[str] = (),
         looks: Sequence[Look] = (),
+        *,
         now: float = math.inf,
+        fits: Sequence[Fit] = (),
     ) -> dict[tuple[str, str], Refusals]:
         """Join and count all rows, to be saved before anything else is counted; see `absorb`.
 
         So are *looks* at targets, where something has ended; the rest is counted every few seconds, by *now* on the
-        monotonic clock.
+        monotonic clock.  *fits* of calibration that have ended are used for what comes after them.
 
         *idle* are the roles, per model, whose sources no longer hold event time back; models in *touched* are
         brought up to date even if nothing was delivered.  Returns refusals per (model, role).
         """
         self.save()
         batches: dict[str, dict[str, list[Batch]]] = defaultdict(lambda: {"predictions": [], "labels": []})
+        touched = [*touched, *(fit.model for fit in fits)]
         batches.update({model: {"predictions": [], "labels": []} for model in touched})
         reading: dict[str, dict[str, bool]] = defaultdict(dict)
         blobs: dict[str, bytes | None] = {}
@@ -123,6 +127,8 @@ class Pipeline:
             self.ledgers[model].reserve(count["predictions"], count["predictions"] + count["labels"])
         refused = {}
         self._torn = True
+        for fit in fits:
+            self.ledgers[fit.model].calibrations.take(fit)
         for model, roles in batches.items():
             ledger = self.ledgers[model]
             still = (idle or {}).get(model, frozenset())
@@ -144,6 +150,10 @@ class Pipeline:
     def folded(self, model: str) -> dict[str, int]:
         """How many values of the predictions of *model* are beyond the limit of their label, by label."""
         return self.ledgers[model].codebook.folded
+
+    def due(self) -> list[Fit]:
+        """Fits of calibration that the labels counted so far are enough for."""
+        return [fit for ledger in self.ledgers.values() for fit in ledger.calibrations.due(ledger.last_label)]
 
     @property
     def unsaved(self) -> bool:

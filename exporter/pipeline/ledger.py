@@ -15,9 +15,10 @@ from exporter.config.schema import ModelConfig
 from exporter.contracts import PLAIN, UNKNOWN, Batch, Family, MetricSpec, Refusals, Traffic
 from exporter.errors import StateDamaged
 from exporter.join import Join, Joined, early_layout
+from exporter.pipeline.calibrating import Calibrations
 from exporter.pipeline.coding import Codebook, Rows, sides
 from exporter.pipeline.matured import aged
-from exporter.pipeline.tally import Stretches, Tally
+from exporter.pipeline.tally import Arrived, Tally
 from exporter.state import UNDECODABLE, State
 from exporter.state.table import LARGEST
 from exporter.windows import CountWindow, TimeWindow
@@ -81,6 +82,7 @@ class Ledger:
         self.last_label = np.full(0, _NEVER)
         self.families = plugins.families_of(self.spec)
         self.tallies = [Tally(family, self.windows) for family in self.families]
+        self.calibrations = Calibrations(self.name, self.spec.estimates, self.tallies)
         by_count = {window.name: window.rows for window in self.windows if window.rows}
         self.counted = {name: CountWindow(rows, self.spec.layout) for name, rows in by_count.items()}
         self.pending = TimeWindow(config.horizon, 1)
@@ -128,12 +130,10 @@ class Ledger:
 
     def _count(self, traffic: Traffic, joined: Joined) -> None:
         scored = joined.scored
-        stretches = Stretches(scored.label_time)
+        arrived = Arrived(traffic, scored)
         for tally in list(self.tallies):
-            rows = traffic if tally.family.feed == "traffic" else scored
             try:
-                if len(rows):
-                    tally.add(rows, stretches)
+                tally.take(arrived)
             except Exception:
                 # A family may come from elsewhere; its fault ends its own series and no others.
                 log.exception("a metric family failed and is left out", extra={"family": _kind(tally.family)})
@@ -264,6 +264,8 @@ class Ledger:
         for name, one in self.aged.items():
             for key, part in one.changes():
                 yield f"{self._prefix}aged/{name}/{key}", part
+        for group, blob in self.calibrations.changes():
+            yield f"{self._prefix}calibration/{group}", blob
         for bucket, blob in self.pending.changes():
             yield f"{self._prefix}pending/{bucket}", blob
         for name, window in self.counted.items():
@@ -344,6 +346,8 @@ class Ledger:
             which, _, key = rest.partition("/")
             one = self.aged.get(which)
             return one is not None and one.meaning == saved.meaning(which) and one.load(key, blob)
+        if kind == "calibration":
+            return self.calibrations.load(rest, blob, saved.meaning("estimates"))
         if kind == "pending":
             if saved.horizon == self.config.horizon:
                 self.pending.load(rest, blob)

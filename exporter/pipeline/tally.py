@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 import numpy as np
@@ -16,6 +16,14 @@ Names = Mapping[str, Sequence[str]]
 
 _LOSS = 1e6
 """What leaves a sum may be so many times what stays, before that is added up anew."""
+
+
+def served(family: Family, windows: Iterable[WindowSpec]) -> list[WindowSpec]:
+    """Those of *windows* that *family* has gauges of."""
+    if not family.windowed:
+        return []
+    by_prediction = getattr(family, "by_prediction", False)
+    return [window for window in windows if window.seconds is not None or not by_prediction]
 
 
 class Stretches:
@@ -31,12 +39,23 @@ class Stretches:
         return self._of[width]
 
 
+class Arrived:
+    """The rows of one cycle, and the buckets that each of their times fall into."""
+
+    def __init__(self, traffic: Traffic, scored: Scored) -> None:
+        self.traffic, self.scored = traffic, scored
+        self.made, self.by_label, self.by_prediction = map(Stretches, (traffic.time, scored.label_time, scored.time))
+
+
 class Tally:
     """Adds up the cells of *family*.  Windows by count are filled from outside: the rows are kept once per model."""
 
     def __init__(self, family: Family, windows: Sequence[WindowSpec]) -> None:
         self.family = family
+        self.by_prediction = getattr(family, "by_prediction", False)
         self.totals = Totals(family.size)
+        self._calibrated: dict[int, Family] = {}
+        """Families that know what the scores of a group mean, by group."""
         self.timed: dict[str, TimeWindow] = {}
         self.counted: dict[str, Totals] = {}
         self._left: Counter[str] = Counter()
@@ -46,7 +65,7 @@ class Tally:
         """What `gauges` has made since the last change, by window, group and how many names there were."""
         self._gauge_series: tuple[tuple[int, ...], Sequence[Series]] | None = None
         finest = min((window.seconds for window in windows if window.seconds is not None), default=1.0)
-        for window in windows if family.windowed else ():
+        for window in served(family, windows):
             if window.seconds is not None:
                 steps = round(window.seconds / finest)
                 steps = steps if steps * finest == window.seconds else 1
@@ -54,22 +73,30 @@ class Tally:
             else:
                 self.counted[window.name] = Totals(family.size)
 
+    def take(self, arrived: Arrived) -> None:
+        """Count those rows of a cycle that the family is about."""
+        if self.family.feed == "traffic":
+            self.add(arrived.traffic, arrived.made)
+        else:
+            self.add(arrived.scored, arrived.by_prediction if self.by_prediction else arrived.by_label)
+
     def add(self, rows: Traffic | Scored, stretches: Stretches | None = None) -> None:
         """Count *rows* into the totals and the windows by time; *stretches* may be shared by all families."""
+        if not len(rows):
+            return
         self._gauges.clear()
         cells = self.family.cells(rows)
         parts = self._parts(cells, rows.group)
-        if isinstance(rows, Traffic):
-            self.totals.add(self._columns.cells, self._columns.sums(parts))
-            return
         if cells.weight is not None or cells.more:
             for window in self.timed.values():
                 window.whole = False
-        sign = of_rows(rows.sign, cells)
-        if not len(sign):
+        if not len(cells.local):
             return
-        stretches = stretches or Stretches(rows.label_time)
-        back = np.flatnonzero(sign < 0)
+        stretches = stretches or Stretches(self._time(rows))
+        back = np.empty(0, np.intp)
+        if isinstance(rows, Scored):
+            sign = of_rows(rows.sign, cells)
+            back = np.flatnonzero(sign < 0)
         if len(back):
             sides = [self._columns.sums(chosen(parts, at)) for at in (np.flatnonzero(sign > 0), back)]
             parts = [(column, sign.astype(float) if weight is None else weight * sign) for column, weight in parts]
@@ -78,6 +105,10 @@ class Tally:
             whole = self._add_to_windows(parts, cells, stretches)
             sides = [self._columns.sums(parts) if whole is None else whole.sum(axis=0)]
         self.totals.add(self._columns.cells, *sides)
+
+    def _time(self, rows: Traffic | Scored) -> Floats:
+        """The times that windows go by."""
+        return rows.time if isinstance(rows, Traffic) or self.by_prediction else rows.label_time
 
     def _parts(self, cells: Cells, group: Codes) -> list[Part]:
         start = of_rows(group, cells).astype(np.int64) * self.family.size
@@ -132,6 +163,14 @@ class Tally:
         for window in self.timed.values():
             window.advance(now)
 
+    def calibrate(self, group: int, family: Family) -> None:
+        """Make all values of *group* by *family* from now on: the same as this one's, by another calibration."""
+        self._gauges.clear()
+        self._calibrated[group] = family
+
+    def _of_group(self, group: int) -> Family:
+        return self._calibrated.get(group, self.family)
+
     def clear(self, group: int) -> None:
         self._gauges.clear()
         self.totals.clear(group)
@@ -145,15 +184,15 @@ class Tally:
             *self.family.series(names),
             *(
                 Series(gauge.metric, (("window", window.name), *gauge.labels), gauge.suffix)
-                for window in windows
+                for window in served(self.family, windows)
                 for gauge in gauges
             ),
         ]
 
     def values(self, names: Names, windows: Sequence[WindowSpec], group: int) -> list[float]:
         """Values in the order of `series`."""
-        out = list(self.family.values(names, *self.totals.of(group)))
-        for window in windows if self.family.windowed else ():
+        out = list(self._of_group(group).values(names, *self.totals.of(group)))
+        for window in served(self.family, windows):
             out += self.gauges(names, window.name, group)
         return out
 
@@ -169,7 +208,8 @@ class Tally:
         key = (window, group, *map(len, names.values()))
         made = self._gauges.get(key)
         if made is None:
-            made = self._gauges[key] = list(self.family.window_values(names, self.inside(window, group)))
+            made = list(self._of_group(group).window_values(names, self.inside(window, group)))
+            self._gauges[key] = made
         return made
 
     def inside(self, window: str, group: int) -> Floats:

@@ -11,6 +11,7 @@ from exporter.contracts import Clock, Poll, Refusals, SourceStatus
 from exporter.errors import StateError
 from exporter.pipeline import Delivery, Pipeline
 from exporter.scheduler.feed import Failure, Feed, Inbox, Report, Told, follow
+from exporter.scheduler.fitting import Fitted, Fitter
 from exporter.scheduler.watching import Seen, Watcher, watch
 from exporter.telemetry import RefusalLog, Telemetry
 
@@ -48,6 +49,7 @@ class Scheduler:
         self.feeds = feeds
         self.watchers = watchers
         self.inbox = Inbox()
+        self.fitter = Fitter(self.inbox, clock)
         self._telemetry = telemetry
         self._publish = publish
         self._clock = clock
@@ -72,6 +74,7 @@ class Scheduler:
     def start(self) -> None:
         """Run; after `stop`, run on where that left off."""
         self._stop = stop = threading.Event()
+        self.fitter.stopped = False
         self._ticked = self._clock.monotonic()
         self._cycle = threading.Thread(target=self._run, args=(stop,), name="cycle", daemon=True)
         self._threads = [
@@ -90,6 +93,7 @@ class Scheduler:
         A poll that does not return soon is left behind: what it brings is dropped, and read again by the next.
         """
         self._stop.set()
+        self.fitter.stop()
         self.inbox.wake()
         self.look_now()
         if self._cycle is None:
@@ -98,6 +102,7 @@ class Scheduler:
         end = self._clock.monotonic() + min(timeout, GRACE)
         for thread in self._threads:
             thread.join(max(0.0, end - self._clock.monotonic()))
+        self.fitter.wait(max(0.0, end - self._clock.monotonic()))
         return not self._cycle.is_alive()
 
     def look_now(self) -> None:
@@ -209,10 +214,11 @@ class Scheduler:
             if isinstance(report, Report) and isinstance(report.outcome, Poll) and report.moved
         ]
         looks = [seen.look for seen in reports if isinstance(seen, Seen)]
-        if deliveries or looks or idle != self._idle or self._stop.is_set():
+        fits = [fit for fitted in reports if isinstance(fitted, Fitted) for fit in fitted.fits]
+        if deliveries or looks or fits or idle != self._idle or self._stop.is_set():
             touched = {model for model in idle if idle[model] != self._idle.get(model)}
             now = math.inf if self._stop.is_set() else self._clock.monotonic()
-            late = self.pipeline.count(deliveries, idle, touched, looks, now)
+            late = self.pipeline.count(deliveries, idle, touched, looks, now=now, fits=fits)
             self._idle = idle
             for feed in self.feeds:
                 if feed.key in late:
@@ -220,6 +226,8 @@ class Scheduler:
             self._note_folded()
         self._counted, self._waiting = reports, []
         self._save()
+        if (deliveries or fits) and self.fitter.free:
+            self.fitter.make(self.pipeline.due())
 
     def _note_folded(self) -> None:
         for feed in self.feeds:

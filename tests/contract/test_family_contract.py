@@ -10,7 +10,19 @@ import numpy as np
 import pytest
 
 from exporter import plugins
-from exporter.contracts import TASKS, Family, ModelSpec, RankingSpec, RegressionSpec, Scored, SegmentSpec, Traffic
+from exporter.contracts import (
+    TASKS,
+    Calibrated,
+    Calibration,
+    EstimatesSpec,
+    Family,
+    ModelSpec,
+    RankingSpec,
+    RegressionSpec,
+    Scored,
+    SegmentSpec,
+    Traffic,
+)
 from exporter.pipeline import CATALOGUE
 
 NAME = re.compile(r"model_[a-z0-9]+(_[a-z0-9]+)*")
@@ -43,7 +55,12 @@ SPECS = {
         regression=RegressionSpec(residual_buckets=(-10.0, 0.0, 10.0), quantiles=(0.1, 0.9), center=5.0),
     ),
 }
-BUCKETS = {"latency_buckets": (0.01, 0.1, 1.0), "delay_buckets": (1.0, 60.0), "score_edges": (0.1, 0.5, 0.9)}
+BUCKETS = {
+    "latency_buckets": (0.01, 0.1, 1.0),
+    "delay_buckets": (1.0, 60.0),
+    "score_edges": (0.1, 0.5, 0.9),
+    "estimates": EstimatesSpec(),
+}
 
 
 def _id(kind):
@@ -64,7 +81,16 @@ SERVED = [(kind, spec) for kind in plugins.families() for spec in SPECS if kind(
 def served(request):
     """Every family with models of several shapes, of which it counts something."""
     kind, spec = request.param
-    return kind(SPECS[spec]), SPECS[spec]
+    return learned(kind(SPECS[spec])), SPECS[spec]
+
+
+def learned(family):
+    """A family that takes a calibration, with one; any other as it is."""
+    if not isinstance(family, Calibrated):
+        return family
+    zeros = (np.zeros(family.size),) * 2
+    first = Calibration(probability=np.linspace(0.1, 0.8, 4), labelled=1000, newest=1e6, sums=zeros, before=(0.0, 0.0))
+    return family.calibrated(first)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import catalogue
 from exporter.contracts import MetricSpec
-from tests.dashboards import scored
+from tests.dashboards import estimated, scored
 from tests.servers import CAPTURES
 
 JOB, INSTANCE_PORT = "model-exporter", 9884
@@ -63,7 +63,10 @@ LEAST = {"warning": 0.85, "critical": 0.75}
 GROUPS = {"north": (0.6, 1.0), "south": (0.3, 0.9), "other": (0.1, 1.0)}
 """Regions: share of the predictions, and by what the usual share of right answers is multiplied there."""
 PLACES = {"north": ("59.3", "18.1"), "south": ("-33.9", "18.4")}
-BOUNDS = {"label_age": 7200, "label_coverage": 0.5, "error_ratio": 0.05, "latency_p95": 0.4, "disparate_impact": 0.8}
+BOUNDS = {
+    "label_age": 7200, "label_coverage": 0.5, "error_ratio": 0.05, "latency_p95": 0.4, "estimation_error": 0.05,
+    "disparate_impact": 0.8,
+}  # fmt: skip
 BOUNDS_OF_SERVERS = {"cpu": 0.9, "memory": 0.9, "disk": 0.85, "crashes_per_hour": 2}
 
 
@@ -162,6 +165,9 @@ def _quality(scrape: Labels, model: Model, version: str, times: Sequence[int], w
     counts = _matrix(model, times, weight)
     if model.task == "binary":
         yield from scored.courses(of, times, _actual(model, counts), empty_top=model.now < model.right)
+        yes, no = model.classes
+        realised = {"tp": counts[yes, yes], "fn": counts[yes, no], "fp": counts[no, yes], "tn": counts[no, no]}
+        yield from estimated.courses(of | {"class": yes}, times, realised)
     ones = [1] * len(times)
     for kind, part in (("", 1), ("_retracted", 100)):
         sums = {pair: [count // part for count in column] for pair, column in counts.items()}
@@ -266,7 +272,7 @@ def _bounds(scrape: Labels, model: Model, times: Sequence[int]) -> Iterator[Cour
 
 
 def _plain(spec: MetricSpec, scrape: Labels, models: Sequence[Model], time: Time) -> Iterator[Course]:
-    if spec.name in OF_QUALITY or spec.name in scored.METRICS:
+    if spec.name in OF_QUALITY or spec.name in scored.METRICS | estimated.METRICS:
         return
     for labels in _combinations(spec, models):
         canary = labels.get("version") == "2" and "model" in labels

@@ -26,6 +26,8 @@ EMPTY = {
         AT_THE_SERVER: "as above",
         r"model / Difference from the champion / [ABC]": "a mean of recalls is no share: its error is not known",
         r"model / (Scores |ROC |Precision and recall|Calibration|Areas |Losses )": "it has three classes",
+        r"model / (Estimated and realised / [AC]|Estimate and truth|(Estimated less|What calibration).* / [AB])":
+            "scores of three classes are not calibrated",
         r"model / (Groups, worst first / [EFG]|Predicted positive by|Differences between|Disparate impact / A)":
             "a model of many classes has no positive one",
     },
@@ -45,6 +47,8 @@ EMPTY = {
         r"model / (NDCG|Mean reciprocal rank|Hit rate)": TWO_CLASSES,
         r"model / (Latency|Failed predictions|Label coverage over time|Age of the newest record) / [A-D]":
             "the demo sets no bounds for these",
+        r"model / (Estimated and realised / [AC]|Estimate and truth|Estimated less realised|What calibration)":
+            "too few labels came within seconds for a fit, and the demo sets no bound for recall and others",
         r"model / Expected cost": "nor any costs",
         r"health / Rows (refused by reason|counted as other)": "none was",
         r"health / (Failed (polls|looks)|Probes, worst first / C|Sources, worst first / .)": "none failed",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exporter.contracts import EstimatesSpec
 from exporter.pipeline import Pipeline
 from exporter.state import State
 from tests.ledgers import L, P, config, labels, model, predictions, shown
@@ -29,6 +30,7 @@ def _binary():
         delay_buckets=(60.0, 3600.0),
         thresholds={"accuracy": {"warning": 0.92, "critical": 0.85}},
         score_edges=(0.25, 0.5),
+        estimates=EstimatesSpec(),
     )
     pipeline = Pipeline(config(fraud), State(None))
     pipeline.absorb(

@@ -19,7 +19,7 @@ from exporter.config.thresholds import ModelThresholds, TargetThresholds, bound
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "alert_rules"
 RUNBOOKS = ROOT / "docs/runbooks"
-FILES = [FOLDER / f"{name}.yml" for name in ("links", "recording", "versions", "alerts", "segments")]
+FILES = [FOLDER / f"{name}.yml" for name in ("links", "recording", "versions", "alerts", "segments", "estimates")]
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 REPLICA = "instance, pod, container, endpoint, node"
 OF_PROMETHEUS = {"up", "ALERTS"}
@@ -117,7 +117,7 @@ def test_groups():
 def test_records_are_named_as_the_rest():
     """level:metric:operation, with a level that the head of the file explains."""
     levels = "model|model_version|model_class|model_version_class|model_correct|model_version_correct|target"
-    levels += "|model_age|model_attribute|model_group|model_group_class|model_group_predicted"
+    levels += "|model_outcome|model_age|model_attribute|model_group|model_group_class|model_group_predicted"
     for rule in RULES:
         if "record" in rule:
             assert re.fullmatch(rf"(({levels}):model_\w+|model_exporter:links):[a-z0-9_]+", rule["record"])

@@ -58,6 +58,21 @@ def grouped(folder):
     return text.replace("version: v}", "version: v, segments: {region: region}}")
 
 
+ESTIMATED = 120
+
+
+def estimated(folder):
+    """A model with scores in a config, with labels enough for estimates, and its logs."""
+    for number in range(ESTIMATED):
+        score = number % 2 * 0.4 + 0.3
+        made = {"id": number, "t": START, "v": "1", "p": "a" if score > 0.5 else "b", "s": score}
+        write(folder, "estimated-predictions.jsonl", made)
+        label(folder, number, model="estimated", actual="a" if (score > 0.5) == (number % 5 > 0) else "b")
+    more = "    estimates: {labelled: 100}\n"
+    text = config(folder, "estimated", windows="30d", more=more).replace("models:\n", "")
+    return text.replace("version: v}", "version: v, score: s}")
+
+
 def all_readings(cursor, deadline):
     readings = [Reading(one.name, tuple((name, "x") for name in one.labels), 1.0) for one in ScriptedProbe.specs]
     return Sight(up=True, start_time=START, observed=1.0, readings=tuple(readings), cursor={})
@@ -82,11 +97,14 @@ def full(monkeypatch, tmp_path):
     text += "targets: {t: {model: m, scripted: {}, windows: [1h]}}\n"
     script_probe(monkeypatch, all_readings)
     text = text.replace("version: v}", "version: v, error: e, score: s, latency: {field: ms, unit: ms}}")
-    models = "".join(other_task(tmp_path, task, *words) for task, words in OTHERS.items()) + grouped(tmp_path)
+    models = "".join(other_task(tmp_path, task, *words) for task, words in OTHERS.items())
+    models += grouped(tmp_path) + estimated(tmp_path)
     text = text.replace("targets:", f"{models}targets:")
     with running(monkeypatch, tmp_path, text) as exporter:
         exporter.ready()
-        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == 3 + 2 * len(OTHERS) + len(GROUPED))
+        labelled = 3 + 2 * len(OTHERS) + len(GROUPED) + ESTIMATED
+        exporter.once(lambda v: v.sum("model_labelled_predictions_total") == labelled)
+        exporter.once(lambda v: v.one("model_estimated_f1_ratio", model="estimated", version="1", window="30d"), 60)
         return exporter.get("/metrics")[1]
 
 

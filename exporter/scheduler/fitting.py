@@ -1,0 +1,142 @@
+"""Fits of calibration in a child process, one at a time; the cycle asks for them, and takes what came of them later.
+
+A child that crashes, hangs or answers nonsense is ended and counted, and the same fits are tried again, ever later.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from exporter.contracts import Clock
+from exporter.families import isotonic
+from exporter.pipeline import Fit
+from exporter.scheduler.feed import Inbox
+
+log = logging.getLogger(__name__)
+
+PROGRAM = (sys.executable, "-P", "-W", "ignore", str(Path(isotonic.__file__)))
+TIMEOUT = 60.0
+AGAIN_AFTER, LONGEST_WAIT = 60.0, 3600.0
+"""Seconds until what failed is tried again: the first time, and at most."""
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What the fitter tells when a child has ended."""
+
+    feed: Fitter
+    fits: Sequence[Fit]
+    weight: int = 0
+
+
+class Fitter:
+    """Hands fits to a child process that runs *program*, and what comes of them to *inbox*."""
+
+    def __init__(self, inbox: Inbox, clock: Clock, program: Sequence[str] = PROGRAM, timeout: float = TIMEOUT) -> None:
+        self.ahead = 0
+        self.stopped = False
+        self._inbox = inbox
+        self._clock = clock
+        self._program = program
+        self._timeout = timeout
+        self._thread: threading.Thread | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._failures: dict[tuple[str, int], tuple[int, float]] = {}
+        """How often fits of a model's group have failed in a row, and when (monotonic) the next is tried."""
+
+    @property
+    def free(self) -> bool:
+        """Whether no child is at work."""
+        return self._thread is None or not self._thread.is_alive()
+
+    def make(self, fits: Sequence[Fit]) -> None:
+        """Begin to make *fits*, except those that failed a short while ago."""
+        now = self._clock.monotonic()
+        due = [fit for fit in fits if now >= self._failures.get((fit.model, fit.group), (0, now))[1]]
+        if due and not self.stopped:
+            self._thread = threading.Thread(target=self._make, args=(due,), name="fitter", daemon=True)
+            self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until what was begun has ended, or for *timeout* seconds."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def stop(self) -> None:
+        """End a child that is at work; what it would have told is asked for again by the next start."""
+        with self._lock:
+            self.stopped = True
+            if self._child is not None:
+                self._child.kill()
+
+    def _make(self, fits: Sequence[Fit]) -> None:
+        result, answers = self._ask([fit.request for fit in fits])
+        if self.stopped:
+            return
+        if len(answers) == len(fits):
+            ended = [fit.answered(answer) for fit, answer in zip(fits, answers, strict=True)]
+        else:
+            ended = [replace(fit, result=result or "invalid") for fit in fits]
+        self._remember(ended)
+        self._inbox.put(Fitted(self, ended), threading.Event())
+
+    def _ask(self, request: list[Mapping[str, list[float]]]) -> tuple[str, list[list[float]]]:
+        """The child's answers to *request*, or none and what went wrong."""
+        try:
+            with self._lock:
+                if self.stopped:
+                    return "crashed", []
+                self._child = child = subprocess.Popen(  # noqa: S603 - our own program
+                    self._program,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=os.environ | _ONE_THREAD,
+                    start_new_session=True,  # Ctrl-C is for the exporter, which ends it
+                )
+        except OSError as error:
+            return self._failed("crashed", f"cannot be started: {error.strerror}"), []
+        try:
+            out, err = child.communicate(msgspec.json.encode(request), self._timeout)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            return self._failed("timeout", f"no answer for {self._timeout:.0f} s"), []
+        finally:
+            self._child = None
+        if child.returncode:
+            said = err.decode(errors="replace").strip().rpartition("\n")[2]
+            return self._failed("crashed", f"exit status {child.returncode}; {said[:200]}"), []
+        try:
+            answers = msgspec.json.decode(out, type=list[list[float]])
+        except ValueError:
+            answers = []
+        if len(answers) != len(request):
+            return self._failed("invalid", "its answer makes no sense"), []
+        return "", answers
+
+    def _failed(self, result: str, problem: str) -> str:
+        if not self.stopped:
+            log.warning("calibration could not be fitted", extra={"result": result, "problem": problem})
+        return result
+
+    def _remember(self, ended: Sequence[Fit]) -> None:
+        for fit in ended:
+            key = (fit.model, fit.group)
+            if fit.result == "fitted":
+                self._failures.pop(key, None)
+                continue
+            count = self._failures.get(key, (0, 0.0))[0] + 1
+            wait = min(LONGEST_WAIT, AGAIN_AFTER * 2 ** (count - 1))
+            self._failures[key] = count, self._clock.monotonic() + wait
