@@ -52,16 +52,16 @@ class Calibration:
 
     `probability` (shape (bins,)) is the share of positives that is expected in each bin of scores, None before the
     first fit; `labelled` predictions went into it, whose newest label is of event time `newest`.  `fits` counts fits
-    by result.  When this fit came, a family's cells were at `sums` (added and retracted), and `before` is what
-    earlier fits had expected of them.
+    by result.  When this fit came, a family's cells were at `sums` (shape (2, size): added and retracted), and `before`
+    is what earlier fits had expected of them.
     """
 
     probability: Floats | None = None
     labelled: int = 0
     newest: float = 0.0
     fits: Mapping[str, int] = field(default_factory=dict)
-    sums: tuple[Floats, Floats] | None = None
-    before: tuple[Floats, Floats] | None = None
+    sums: Floats | None = None
+    before: Floats | None = None
 
 
 FITS = ("fitted", "crashed", "timeout", "invalid")
@@ -114,13 +114,13 @@ class Family(Protocol):
 
 
 @runtime_checkable
-class Calibrated(Protocol):
-    """What a `Family` has besides whose values rest on what scores mean, which is learned of every group."""
+class Calibrated(Family, Protocol):
+    """A family whose values rest on what scores mean, which is learned of every group."""
 
-    def calibrated(self, calibration: Calibration) -> Family:
+    def calibrated(self, calibration: Calibration) -> Calibrated:
         """This family for a group of which *calibration* is known."""
         ...
 
-    def expected(self, calibration: Calibration, added: Floats, retracted: Floats) -> tuple[Floats, Floats]:
-        """What has been expected, over all fits, of cells whose sums are now *added* and *retracted*."""
+    def expected(self, sums: Floats) -> Floats:
+        """What all fits together expected of cells at *sums*: added and retracted; shapes (2, size), (2, k)."""
         ...

@@ -13,14 +13,14 @@ all that a window holds, and costs nothing per prediction.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.contracts import FITS, Calibration, Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
-from exporter.families.bins import bins_of
+from exporter.families.bins import Bins, bins_of
 from exporter.families.labelled import UNDEFINED
 from exporter.families.scores import positive_code
 
@@ -67,10 +67,12 @@ class Estimates:
         self.positive = positive_code(model)
         self.meaning = repr(model.score_edges)
         self.calibration = Calibration()
+        self.weights = weights(self.bins, self.calibration)
 
     def calibrated(self, calibration: Calibration) -> Self:
         other = copy.copy(self)
         other.calibration = calibration
+        other.weights = weights(self.bins, calibration)
         return other
 
     def cells(self, rows: Traffic) -> Cells:
@@ -79,9 +81,8 @@ class Estimates:
         score, predicted = (rows.score, rows.predicted) if row is None else (rows.score[row], rows.predicted[row])
         return Cells(row=row, local=self.bins.of(score) + (predicted == self.positive) * self.bins.count)
 
-    def expected(self, calibration: Calibration, added: Floats, retracted: Floats) -> tuple[Floats, Floats]:
-        del retracted  # a prediction is never taken back
-        return since(calibration, 0, added, outcomes, len(OUTCOMES)), np.zeros(len(OUTCOMES))
+    def expected(self, sums: Floats) -> Floats:
+        return since(self.calibration, sums, self.weights)
 
     # --- counters --------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class Estimates:
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         known = self.calibration
-        counts, _ = self.expected(known, added, retracted)
+        counts, _ = self.expected(np.array((added, retracted)))  # a prediction is never taken back
         newest = known.newest if known.labelled else UNDEFINED
         fits = [known.fits.get(result, 0) for result in FITS]
         return [*shown(names, self.positive, counts), *fits, known.labelled, newest]
@@ -107,13 +108,11 @@ class Estimates:
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
         del names
-        by_class = counts.reshape(2, -1)
-        probability = self.calibration.probability
-        made = int(counts.sum())
-        if probability is None or not made:
-            return [made, *[UNDEFINED] * len(MEASURES)]
-        positive = by_class * probability
-        return [made, *measures(positive, by_class - positive)]
+        made = counts.reshape(2, -1).sum(axis=0)
+        total = int(made.sum())
+        if not total:
+            return [0, *[UNDEFINED] * len(MEASURES)]
+        return [total, *measures(counts @ self.weights, *expected_classes(self.calibration, made))]
 
 
 def serves(model: ModelSpec) -> bool:
@@ -131,43 +130,53 @@ def shown(names: Mapping[str, Sequence[str]], positive: int, counts: NDArray[Any
     return list(counts.tolist()) if len(names["class"]) > positive else []
 
 
-def since(
-    calibration: Calibration, side: int, sums: Floats, weigh: Callable[[Floats, Floats], Floats], size: int
-) -> Floats:
-    """What all fits together expected of *sums* of one *side* (0 added, 1 retracted); shape (size,).
+def weights(bins: Bins, calibration: Calibration) -> Floats:
+    """What a prediction adds to the expected OUTCOMES, by predicted class (negative first) and bin.
+
+    Shape (2 * bins, 4); NaN before the first fit.  None is negative, and nothing is ever taken off: rounding alone
+    would let a counter fall, which is a restart to Prometheus.
+    """
+    probability = np.full(bins.count, np.nan) if calibration.probability is None else calibration.probability
+    by_class = np.zeros((2, bins.count, len(OUTCOMES)))
+    for predicted, actual, outcome in ((1, 1, "tp"), (1, 0, "fp"), (0, 1, "fn"), (0, 0, "tn")):
+        by_class[predicted, :, OUTCOMES.index(outcome)] = probability if actual else 1 - probability
+    return by_class.reshape(-1, len(OUTCOMES))
+
+
+def since(calibration: Calibration, sums: Floats, weights: Floats) -> Floats:
+    """What all fits together expected of *sums*, added and retracted; shapes (2, cells), (cells, k) and (2, k).
 
     Each fit speaks of what came while it was in use, so that a counter never falls when a new one comes.
     """
-    if calibration.probability is None or calibration.sums is None or calibration.before is None:
-        return np.zeros(size)
-    expected: Floats = calibration.before[side] + weigh(calibration.probability, sums - calibration.sums[side])
+    if calibration.sums is None or calibration.before is None:
+        return np.zeros((2, weights.shape[1]))
+    expected: Floats = calibration.before + (sums - calibration.sums) @ weights
     return expected
 
 
-def outcomes(probability: Floats, counts: Floats) -> Floats:
-    """Expected tp, fp, fn and tn of *counts* by predicted class (negative first) and bin; shape (2 * bins,)."""
-    (negative, positive) = counts.reshape(2, -1)
-    fn, tp = float(negative @ probability), float(positive @ probability)
-    return np.array([tp, float(positive @ (1 - probability)), fn, float(negative @ (1 - probability))])
+def expected_classes(calibration: Calibration, made: Floats) -> tuple[Floats, Floats]:
+    """Positives and negatives expected of *made* predictions by bin; shapes (bins,), NaN before the first fit."""
+    if calibration.probability is None:
+        return np.full_like(made, np.nan), np.full_like(made, np.nan)
+    positive = made * calibration.probability
+    return positive, made - positive
 
 
-def measures(positive: Floats, negative: Floats) -> list[float]:
-    """The MEASURES of positives and negatives by predicted class and bin, shapes (2, bins); UNDEFINED where they are.
+def measures(outcomes: Floats, positive: Floats, negative: Floats) -> list[float]:
+    """The MEASURES of OUTCOMES, and of positives and negatives by bin, shapes (4,) and (bins,); UNDEFINED where so.
 
     Pairs that share a bin count one half for the area under the ROC curve.
     """
-    (fn, tp), (tn, fp) = positive.sum(axis=1).tolist(), negative.sum(axis=1).tolist()
-    in_bin, other = positive.sum(axis=0), negative.sum(axis=0)
-    pairs = (tp + fn) * (tn + fp)
-    ranked = float(in_bin @ (other.cumsum() - other / 2))
+    tp, fp, fn, tn = outcomes.tolist()
+    ranked = float(positive @ (negative.cumsum() - negative / 2))
     return [
         _ratio(tp + tn, tp + fp + fn + tn),
         _ratio(tp, tp + fp),
         _ratio(tp, tp + fn),
         _ratio(2 * tp, 2 * tp + fp + fn),
-        _ratio(ranked, pairs),
+        _ratio(ranked, (tp + fn) * (tn + fp)),
     ]
 
 
 def _ratio(upper: float, lower: float) -> float:
-    return min(1.0, upper / lower) if lower else UNDEFINED
+    return min(upper / lower, 1.0) if lower else UNDEFINED  # NaN stays NaN

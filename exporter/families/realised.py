@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from operator import sub
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exporter.contracts import Calibration, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
-from exporter.families.bins import bins_of
-from exporter.families.estimates import MEASURES, measures, of_positive, outcomes, serves, shown, since
+from exporter.families.bins import Bins, bins_of
+from exporter.families.estimates import (
+    MEASURES,
+    OUTCOMES,
+    expected_classes,
+    measures,
+    of_positive,
+    serves,
+    shown,
+    since,
+    weights,
+)
 from exporter.families.labelled import UNDEFINED, both, twin
 from exporter.families.scores import positive_code, rows_with_score
 
@@ -49,10 +59,12 @@ class Realised:
         self.positive = positive_code(model)
         self.meaning = repr(model.score_edges)
         self.calibration = Calibration()
+        self.weights = _weights(self.bins, self.calibration)
 
     def calibrated(self, calibration: Calibration) -> Self:
         other = copy.copy(self)
         other.calibration = calibration
+        other.weights = _weights(self.bins, calibration)
         return other
 
     def cells(self, rows: Scored) -> Cells:
@@ -67,10 +79,9 @@ class Realised:
         by_actual = counts.reshape(*counts.shape[:-1], 2, 2, -1).sum(axis=-2)
         return by_actual[..., 1, :], by_actual.sum(axis=-2)
 
-    def expected(self, calibration: Calibration, added: Floats, retracted: Floats) -> tuple[Floats, Floats]:
-        """Estimated outcomes, then realised ones; shape (8,)."""
-        sides = (since(calibration, at, side, _both_outcomes, 8) for at, side in enumerate((added, retracted)))
-        return next(sides), next(sides)
+    def expected(self, sums: Floats) -> Floats:
+        """Expected outcomes, then realised ones; shape (2, 8)."""
+        return since(self.calibration, sums, self.weights)
 
     # --- counters --------------------------------------------------------------------------------
 
@@ -78,9 +89,8 @@ class Realised:
         return [one for name in _COUNTERS for one in both(name, *of_positive(names, self.positive))]
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
-        counts, back = self.expected(self.calibration, added, retracted)
-        realised = [np.rint(side[4:]).astype(np.int64) for side in (counts, back)]
-        sides: list[NDArray[np.float64] | NDArray[np.int64]] = [counts[:4], back[:4], *realised]
+        expected = self.expected(np.array((added, retracted)))
+        sides = [*expected[:, :4], *np.rint(expected[:, 4:]).astype(np.int64)]
         return [value for side in sides for value in shown(names, self.positive, side)]
 
     # --- gauges ----------------------------------------------------------------------------------
@@ -99,18 +109,17 @@ class Realised:
         labelled = int(counts.sum())
         if not labelled:
             return [0, *[UNDEFINED] * (2 * len(MEASURES))]
-        negative, positive = counts.reshape(2, 2, -1)
-        realised = measures(positive, negative)
-        if self.calibration.probability is None:
-            return [labelled, *realised, *[UNDEFINED] * len(MEASURES)]
-        made = positive + negative
-        share = made * self.calibration.probability
-        estimated = measures(share, made - share)
-        return [labelled, *realised, *(a - b for a, b in zip(estimated, realised, strict=True))]
+        negative, positive = counts.reshape(2, 2, -1).sum(axis=1)
+        outcomes = counts @ self.weights
+        realised = measures(outcomes[4:], positive, negative)
+        estimated = measures(outcomes[:4], *expected_classes(self.calibration, positive + negative))
+        return [labelled, *realised, *map(sub, estimated, realised)]
 
 
-def _both_outcomes(probability: Floats, counts: Floats) -> Floats:
-    """Expected, then realised outcomes of *counts* by actual class, predicted class and bin; shape (8,)."""
-    by_class = counts.reshape(2, 2, -1)
-    (tn, fp), (fn, tp) = by_class.sum(axis=2).tolist()
-    return np.concatenate([outcomes(probability, by_class.sum(axis=0).ravel()), [tp, fp, fn, tn]])
+def _weights(bins: Bins, calibration: Calibration) -> Floats:
+    """What a labelled prediction adds to expected and realised outcomes, by actual class, predicted class and bin."""
+    by_class = np.zeros((2, 2, bins.count, 8))
+    by_class[..., :4] = weights(bins, calibration).reshape(2, -1, 4)
+    for actual, predicted, outcome in ((1, 1, "tp"), (0, 1, "fp"), (1, 0, "fn"), (0, 0, "tn")):
+        by_class[actual, predicted, :, 4 + OUTCOMES.index(outcome)] = 1
+    return by_class.reshape(-1, 8)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 
-from exporter.contracts import Calibrated, Calibration, EstimatesSpec, Family, Floats
+from exporter.contracts import Calibrated, Calibration, EstimatesSpec, Floats
 from exporter.families.realised import Realised
 from exporter.pipeline.tally import Tally
 
@@ -56,8 +56,8 @@ class _Saved(msgspec.Struct):
     labelled: int
     newest: float
     fits: dict[str, int]
-    sums: dict[str, tuple[list[float], list[float]]]
-    before: dict[str, tuple[list[float], list[float]]]
+    sums: dict[str, list[list[float]]]
+    before: dict[str, list[list[float]]]
 
 
 class Calibrations:
@@ -65,10 +65,17 @@ class Calibrations:
 
     def __init__(self, model: str, estimates: EstimatesSpec | None, tallies: Sequence[Tally]) -> None:
         self.model = model
-        self.tallies = [tally for tally in tallies if isinstance(tally.family, Calibrated)]
         self.estimates = estimates or EstimatesSpec()
-        self.labelled = next((tally for tally in self.tallies if isinstance(tally.family, Realised)), None)
-        self.known: dict[str, dict[int, Calibration]] = {_name(tally.family): {} for tally in self.tallies}
+        self.takers = {
+            type(family).__name__: (tally, family)
+            for tally in tallies
+            if isinstance(family := tally.family, Calibrated)
+        }
+        """By name, the families that take a calibration, and what was added up of each."""
+        self.labels = next(
+            ((tally.totals, family) for tally, family in self.takers.values() if isinstance(family, Realised)), None
+        )
+        self.known: dict[str, dict[int, Calibration]] = {name: {} for name in self.takers}
         """By family and group."""
         self._due_at: dict[int, float] = {}
         """How many labelled predictions of a group the next fit needs, `inf` once it is for good."""
@@ -76,13 +83,13 @@ class Calibrations:
 
     def due(self, newest: Floats) -> list[Fit]:
         """Fits to be made; *newest* is the event time of the newest label of each group."""
-        tally = self.labelled
-        if tally is None or not isinstance(tally.family, Realised):
+        if self.labels is None:
             return []
-        positive, labelled = tally.family.history(tally.totals.added - tally.totals.retracted)
+        totals, family = self.labels
+        positive, labelled = family.history(totals.added - totals.retracted)
         positives, both = positive.sum(axis=1), labelled.sum(axis=1)
         enough = np.minimum(positives, both - positives) >= LEAST
-        score = (tally.family.bins.lower + tally.family.bins.upper) / 2
+        score = (family.bins.lower + family.bins.upper) / 2
         return [
             Fit(self.model, group, score, positive[group], labelled[group], float(newest[group]))
             for group in np.flatnonzero(enough).tolist()
@@ -91,25 +98,26 @@ class Calibrations:
 
     def take(self, fit: Fit) -> None:
         """Use the answer of *fit* from now on, or count that there was none."""
-        for tally in self.tallies:
-            old = self.known[_name(tally.family)].get(fit.group, Calibration())
+        for name, (tally, family) in self.takers.items():
+            old = self.known[name].get(fit.group, Calibration())
             new = replace(old, fits={**old.fits, fit.result: old.fits.get(fit.result, 0) + 1})
             if fit.probability is not None:
-                sums = tally.totals.of(fit.group)
+                sums = np.stack(tally.totals.of(fit.group))
                 new = replace(
                     new,
                     probability=fit.probability,
                     labelled=int(fit.labelled.sum()),
                     newest=fit.newest,
-                    sums=(sums[0].copy(), sums[1].copy()),
-                    before=_calibrated(tally.family).expected(old, *sums),
+                    sums=sums,
+                    before=family.calibrated(old).expected(sums),
                 )
-            self._give(tally, fit.group, new)
+            self._give(name, fit.group, new)
         self._dirty.add(fit.group)
 
-    def _give(self, tally: Tally, group: int, calibration: Calibration) -> None:
-        self.known[_name(tally.family)][group] = calibration
-        tally.calibrate(group, _calibrated(tally.family).calibrated(calibration))
+    def _give(self, name: str, group: int, calibration: Calibration) -> None:
+        tally, family = self.takers[name]
+        tally.calibrate(group, family.calibrated(calibration))
+        self.known[name][group] = calibration
         if calibration.labelled:
             done = calibration.labelled >= self.estimates.reference
             self._due_at[group] = math.inf if done else min(GROWTH * calibration.labelled, self.estimates.reference)
@@ -125,8 +133,8 @@ class Calibrations:
                 labelled=first.labelled,
                 newest=first.newest,
                 fits=dict(first.fits),
-                sums={name: _lists(one.sums) for name, one in known.items() if one.sums is not None},
-                before={name: _lists(one.before) for name, one in known.items() if one.before is not None},
+                sums={name: one.sums.tolist() for name, one in known.items() if one.sums is not None},
+                before={name: one.before.tolist() for name, one in known.items() if one.before is not None},
             )
             yield str(group), msgspec.msgpack.encode(saved)
         self._dirty.clear()
@@ -136,38 +144,19 @@ class Calibrations:
 
         Raises ValueError or LookupError for what makes no sense.
         """
-        if self.labelled is None or self.labelled.family.meaning != meaning:
+        if self.labels is None or self.labels[1].meaning != meaning:
             return False
         saved = msgspec.msgpack.decode(blob, type=_Saved)
         group = int(name)
-        for tally in self.tallies:
+        for family, (tally, taker) in self.takers.items():
             known = Calibration(labelled=saved.labelled, newest=saved.newest, fits=saved.fits)
             if saved.probability is not None:
-                family = _name(tally.family)
                 known = replace(
                     known,
                     probability=np.array(saved.probability),
-                    sums=_arrays(saved.sums[family]),
-                    before=_arrays(saved.before[family]),
+                    sums=np.array(saved.sums[family]),
+                    before=np.array(saved.before[family]),
                 )
-                _calibrated(tally.family).expected(known, *tally.totals.of(group))  # lengths must fit
-            self._give(tally, group, known)
+                taker.calibrated(known).expected(np.stack(tally.totals.of(group)))  # lengths must fit
+            self._give(family, group, known)
         return True
-
-
-def _calibrated(family: Family) -> Calibrated:
-    if not isinstance(family, Calibrated):
-        raise TypeError(f"{_name(family)} takes no calibration")
-    return family
-
-
-def _name(family: Family | Calibrated) -> str:
-    return type(family).__name__
-
-
-def _lists(sides: tuple[Floats, Floats]) -> tuple[list[float], list[float]]:
-    return sides[0].tolist(), sides[1].tolist()
-
-
-def _arrays(sides: tuple[list[float], list[float]]) -> tuple[Floats, Floats]:
-    return np.array(sides[0]), np.array(sides[1])

@@ -88,8 +88,10 @@ def learned(family):
     """A family that takes a calibration, with one; any other as it is."""
     if not isinstance(family, Calibrated):
         return family
-    zeros = (np.zeros(family.size),) * 2
-    first = Calibration(probability=np.linspace(0.1, 0.8, 4), labelled=1000, newest=1e6, sums=zeros, before=(0.0, 0.0))
+    zeros = np.zeros((2, family.size))
+    first = Calibration(
+        probability=np.linspace(0.1, 0.8, 4), labelled=1000, newest=1e6, sums=zeros, before=np.zeros((2, 1))
+    )
     return family.calibrated(first)
 
 
