@@ -52,8 +52,8 @@ class Calibration:
 
     `probability` (shape (bins,)) is the share of positives that is expected in each bin of scores, None before the
     first fit; `labelled` predictions went into it, whose newest label is of event time `newest`.  `fits` counts fits
-    by result.  When this fit came, a family's cells were at `sums` (shape (2, size): added and retracted), and `before`
-    is what earlier fits had expected of them.
+    by result.  When this fit came, a family's cells were at `sums` (added and retracted, shape (2, size)), and what
+    earlier fits had expected of them is `before`.
     """
 
     probability: Floats | None = None
