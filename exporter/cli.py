@@ -31,14 +31,16 @@ examples:
   model-exporter --config.file model-exporter.yml      run it
   model-exporter run --restart -- ./serve --port 80    run the model server, too, and count its crashes
   model-exporter bundle monitoring                     write dashboards, rules and a compose file to monitoring/
+  model-exporter thresholds --model fraud              propose thresholds out of the last weeks in Prometheus
 
 exit codes:
   0  done, or stopped by SIGTERM or SIGINT; `run`: that of the command if it ended by itself
   1  could not run: the port is in use, the state folder is locked or not writable, or
-     check --read could not read a source
+     check --read could not read a source, thresholds could not read Prometheus
   2  the command line is wrong
   3  the config is missing or wrong; every fault is listed with its line
-  4  check --read could use no row of a source, or no label found its prediction
+  4  check --read could use no row of a source, or no label found its prediction; thresholds found too little
+     history to propose any
 
 signals: SIGHUP reads the config again; a faulty one is reported, and the old one runs on. `run` passes SIGHUP,
 SIGQUIT, SIGUSR1 and SIGUSR2 on to its command; SIGTERM and SIGINT stop the command by SIGTERM, then the exporter.
@@ -140,6 +142,7 @@ def _parser() -> _Parser:
     _check_command(commands)
     _demo_command(commands)
     _bundle_command(commands)
+    _thresholds_command(commands)
     metrics = commands.add_parser("metrics", help="print the catalogue of all metrics")
     metrics.add_argument("--format", choices=["text", "markdown", "json"], default="text", help="default %(default)s")
     metrics.set_defaults(command=_metrics)
@@ -202,6 +205,33 @@ def _bundle_command(commands: argparse._SubParsersAction[_Parser]) -> None:
         "for Grafana's sidecar, and examples; default %(default)s",
     )
     bundle.set_defaults(command=_bundle, undone="written")
+
+
+def _thresholds_command(commands: argparse._SubParsersAction[_Parser]) -> None:
+    thresholds = commands.add_parser(
+        "thresholds",
+        help="propose thresholds out of what the alerts have looked at in the last weeks",
+        description="Asks a Prometheus that has loaded the alert rules what they looked at, works out from where on "
+        "each would have fired no oftener than you bear, and prints that as the `models:` of a config, with the "
+        "evidence as comments. Nothing is changed anywhere: take over what you agree with.",
+    )
+    add = thresholds.add_argument
+    add("--prometheus.url", dest="url", metavar="URL", default="http://localhost:9090", help="with its path prefix, if"
+        " it has one; default %(default)s")  # fmt: skip
+    add("--prometheus.config", dest="access", type=Path, metavar="FILE", help="YAML with auth, headers, timeout and"
+        " retries, written as of the source http: auth: {bearer_file: PATH}; for a CA of your own set"
+        " REQUESTS_CA_BUNDLE")  # fmt: skip
+    add("--model", dest="models", action="append", default=[], metavar="NAME", help="may be given several times;"
+        " default all that Prometheus knows")  # fmt: skip
+    add("--since", default="4w", metavar="TIME", help="how much history, such as 4w or 90d; default %(default)s")
+    add("--false-alarms", default="1/month", metavar="RATE", help="how often a warning about nothing may come, for"
+        " each measure: 1/month, 1/30d, 2/week; default %(default)s")  # fmt: skip
+    add("--false-alarms.critical", dest="critical", metavar="RATE", help="the same of a critical alert; default a"
+        " tenth of that")  # fmt: skip
+    add("--exclude", action="append", default=[], metavar="FROM/TO", help="leave out a time in which something really"
+        " was wrong, such as 2026-11-03T09:00/2026-11-03T18:00 (UTC); may be given several times")  # fmt: skip
+    add("--output", type=Path, metavar="FILE", help="where to write to; default, and as -, standard output")
+    thresholds.set_defaults(command=_thresholds, undone="proposed")
 
 
 def _serving(parser: argparse.ArgumentParser) -> None:
@@ -325,6 +355,27 @@ def _bundle(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
     from exporter import bundle
 
     return bundle.run(options.folder, options.kind, sys.stdout)
+
+
+def _thresholds(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    from exporter import proposing
+    from exporter.config.types import Duration
+
+    try:
+        warning = proposing.rate(options.false_alarms)
+        critical = proposing.rate(options.critical) if options.critical else warning / 10
+        wish = proposing.Wish(
+            url=proposing.address(options.url),
+            config=options.access,
+            models=options.models,
+            since=Duration.parse(options.since),
+            rates={"warning": warning, "critical": critical},
+            exclude=[proposing.span(text) for text in options.exclude],
+            output=None if options.output in {None, Path("-")} else options.output,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    return proposing.run(wish, sys.stdout, sys.stderr)
 
 
 def _metrics(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:

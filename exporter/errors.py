@@ -8,6 +8,7 @@
     │   ├── SourceTimeout         the deadline passed before an answer
     │   └── SourceDataError       an answer that cannot be read at all: truncated Parquet, no JSON
     ├── FamilyError           a metric family broke its contract
+    ├── HistoryError          Prometheus has nothing to propose thresholds from
     ├── ListenError           the web address cannot be listened on
     └── StateError            the state folder cannot be used
         ├── StateLocked           another exporter uses it
@@ -73,6 +74,10 @@ class SourceDataError(SourceError):
 
 class FamilyError(ExporterError):
     """A metric family returned something that its contract forbids."""
+
+
+class HistoryError(ExporterError):
+    """Prometheus has nothing to propose thresholds from, or they cannot be written; the message says what to do."""
 
 
 class ListenError(ExporterError):

@@ -185,6 +185,12 @@ def bound(measure: str) -> Literal["min", "max"]:
     return found
 
 
+def entry(measure: str) -> type[Struct]:
+    """What the thresholds of a *measure* are written as: Floor, DurationCeiling, ..."""
+    found: type[Struct] = _ENTRIES[measure]
+    return found
+
+
 def as_written(thresholds: dict[str, Threshold], kind: type[Struct]) -> dict[str, Any]:
     """*thresholds* as a config of the *kind* has them: durations as text, None for a default that is taken away."""
     texts: dict[str, Any] = {

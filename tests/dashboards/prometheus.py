@@ -47,6 +47,7 @@ class Prometheus:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         flags = [f"--web.listen-address={self.address}", "--storage.tsdb.path=data"]
+        flags.append("--storage.tsdb.retention.time=60d")
         with (self.folder / "prometheus.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [self.program, "--config.file=prometheus.yml", *flags],

@@ -47,20 +47,33 @@ def test_help_shows_what_there_is(capsys):
     assert code == 0
     for word in ("check", "demo", "metrics", "model-exporter demo", "exit codes:", "SIGHUP", "--state.path", "9884"):
         assert word in out
-    for name, word in (("check", "--read N"), ("demo", "FOLDER"), ("metrics", "markdown")):
+    for name, word in (("check", "--read N"), ("demo", "FOLDER"), ("metrics", "markdown"), ("thresholds", "1/month")):
         code, out, _ = ended(capsys, name, "--help")
         assert (code, word in out) == (0, True)
 
 
 @pytest.mark.parametrize(
     "words",
-    [["--bogus"], ["bogus"], ["--config.file"], ["--log.level", "loud"], ["check", "--read", "0"], ["--conf", "x"]],
+    [
+        ["--bogus"],
+        ["bogus"],
+        ["--config.file"],
+        ["--log.level", "loud"],
+        ["check", "--read", "0"],
+        ["--conf", "x"],
+        ["thresholds", "--since", "4"],
+        ["thresholds", "--false-alarms", "often"],
+        ["thresholds", "--exclude", "today"],
+        ["thresholds", "--prometheus.url", "localhost:9090"],
+        ["thresholds", "--prometheus.url", "http://u:s3cret@h"],
+    ],
 )
 def test_a_wrong_command_line_is_code_2(capsys, words):
     """So are unknown flags and commands, and flags that are cut short."""
     code, out, err = ended(capsys, *words)
     assert (code, out) == (2, "")
     assert "error: " in err
+    assert "s3cret" not in err
 
 
 @pytest.mark.parametrize(
