@@ -110,7 +110,8 @@ def run(wish: Wish, out: TextIO, told: TextIO, clock: Clock | None = None) -> in
     limits = [sum(bool(proposal.limits) for proposal in proposals) for proposals in found.values()]
     if wish.output or not any(limits):
         where = f" written to {wish.output}" if wish.output else " proposed"
-        told.write(f"model-exporter: thresholds of {sum(limits)} measures of {len(names)} models{where}\n")
+        told.write(f"model-exporter: thresholds of {_many(sum(limits), 'measure')}")
+        told.write(f" of {_many(len(names), 'model')}{where}\n")
     return 0 if any(limits) else NOTHING_PROPOSED
 
 
@@ -170,6 +171,10 @@ def _known(wanted: Sequence[str], there: Sequence[str], url: str) -> Sequence[st
             hint = f"did you mean {near}?" if near else f"it knows {', '.join(there[:10])}"
             raise HistoryError(f"{place(url)} knows no model {name}; {hint}")
     return wanted or there
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _save(path: Path, text: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from exporter.config.thresholds import Ceiling, DurationCeiling, Floor, bound, entry
 from exporter.contracts import Floats
 from exporter.proposing import bounds
-from exporter.proposing.alarms import Watch
+from exporter.proposing.alarms import DAY, Watch
 from exporter.proposing.bounds import ARCSINE, LOG, NEEDED, PLAIN, Limit, NoLimitError, Scale
 from exporter.proposing.prometheus import Times
 from exporter.proposing.rules import Alert
@@ -19,6 +19,8 @@ from exporter.proposing.rules import Alert
 Looked = Sequence[tuple[Alert, Floats]]
 """Alerts and what each looked at (series, evaluations)."""
 
+_OUTLIER = 2 / 3
+"""Of the way from the median to a limit: if all but one time needs no more, that time is worth a question."""
 _STEPS = (1.0, 5.0, 10.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 43200.0, 86400.0)
 """Seconds that durations are written in multiples of; below the first, decimals."""
 
@@ -29,6 +31,16 @@ class Present:
 
     value: float
     alarms: int
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """The worst time, from UNIX time to UNIX time: without it the bound of `severity` would be `value`, far nearer."""
+
+    start: float
+    end: float
+    severity: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,7 @@ class Proposal:
     firing: Mapping[str, list[tuple[float, float]]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     today: Mapping[str, Present] = field(default_factory=dict)
+    outlier: Outlier | None = None
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -102,6 +115,7 @@ def propose(
             severity: Present(value, sum(watch.count(turn * value) for watch in watches[severity]))
             for severity, value in today.items()
         },
+        outlier=_outlier(measure, watches, limits, rates, times),
     )
 
 
@@ -113,6 +127,37 @@ def _limit(measure: str, watches: Sequence[Watch], days: float, rate: float) -> 
     turn = _turn(measure)
     values = turn * np.concatenate([watch.values.ravel() for watch in watches])
     return bounds.find(watches, rate, turn, _scale(measure, values), lambda *words: _tidy(measure, *words))
+
+
+def _outlier(
+    measure: str,
+    watches: Mapping[str, Sequence[Watch]],
+    limits: Mapping[str, Limit],
+    rates: Mapping[str, float],
+    times: Times,
+) -> Outlier | None:
+    """The one time that the first of *limits* hangs on, if there is one: perhaps a fault, and no false alarm."""
+    severity = next(iter(limits), None)
+    if severity is None:
+        return None
+    found = watches[severity]
+    lowest = np.min([watch.levels.min(axis=0) for watch in found], axis=0)
+    at, half = int(lowest.argmin()), round(DAY / 2 / times.step)
+    near = slice(max(0, at - half), at + half)
+    others = [replace(watch, values=np.array(watch.values)) for watch in found]
+    for watch in others:
+        watch.values[:, near] = np.nan
+    try:
+        limit = _limit(measure, others, NEEDED, rates[severity])
+    except NoLimitError:
+        return None
+    median = np.nanmedian(np.concatenate([watch.values.ravel() for watch in found]))
+    if median - limit.value > _OUTLIER * (median - limits[severity].value):
+        return None
+    spans = [span for watch in found for span in watch.alarms(limit.value) if span[0] <= at < span[1]]
+    start, end = spans[0] if spans else (at, at + 1)
+    begun, over = times.start + start * times.step - found[0].wait, times.start + end * times.step
+    return Outlier(begun, over, severity, _turn(measure) * limit.value)
 
 
 def _firing(watches: Sequence[Watch], limit: float, times: Times) -> list[tuple[float, float]]:

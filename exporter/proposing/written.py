@@ -25,7 +25,7 @@ _MEANING = f"""An alarm is a time for which the alert would have fired for the m
 neighbours are not independent. Where k alarms came in T days, k + 1 are to be expected in the next T; "at most" is the
 upper end of a {CONFIDENCE:.0%} interval (Garwood's; 3 in T after none). What T is too short to show is extrapolated by
 a Gumbel law of each day's worst."""
-_ADVICE = "Was one of the alarms below about a real fault? Leave its time out with --exclude FROM/TO."
+_ADVICE = "Was an alarm or a worst value below about a real fault? Leave its time out with --exclude FROM/TO."
 
 
 def head(place: str, times: Times, rates: Mapping[str, float]) -> str:
@@ -59,6 +59,10 @@ def _measure(found: Proposal) -> Iterator[str]:
     side = "lowest" if bound(found.measure) == "min" else "highest"
     yield f"# {found.measure} ({', '.join(found.alerts)}): {found.days:.1f} days, {found.evaluations:,} evaluations,"
     yield f"#   median {median}, {side} {worst} at {_moment(found.worst_at)}"
+    if found.outlier is not None:
+        value = _value(found.measure, found.outlier.value, exact=True)
+        span = f"{_plain(found.outlier.start)}/{_plain(found.outlier.end)}"
+        yield f"#   but for one time, {found.outlier.severity} would be {value}; was that a fault? --exclude {span}"
     for severity, present in found.today.items():
         yield f"#   {severity} today, {_value(found.measure, present.value, exact=True)}: {_alarms(present.alarms)}"
     if not found.limits and len({*found.missing.values()}) == 1:
@@ -117,6 +121,11 @@ def _length(seconds: float) -> str:
 
 def _moment(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _plain(at: float) -> str:
+    """As --exclude takes it."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M}"
 
 
 def _key(name: str) -> str:

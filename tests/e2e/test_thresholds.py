@@ -197,7 +197,7 @@ def test_one_model_into_a_file(past, tmp_path, capsys):
     assert command("thresholds", *words, "--exclude", f"{day}/{until}") == 0
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"model-exporter: thresholds of 3 measures of 1 models written to {path}\n"
+    assert said.err == f"model-exporter: thresholds of 3 measures of 1 model written to {path}\n"
     assert [*yaml.safe_load(path.read_text())["models"]] == ["fraud"]
     assert "# recall (ModelQualityBelowThreshold): 8.0 days, 11,5" in path.read_text()
 
@@ -208,7 +208,7 @@ def test_too_little_history_is_exit_code_4(past, capsys):
     said = capsys.readouterr()
     assert "needed" in said.out
     assert yaml.safe_load(said.out) == {"models": {"young": {"thresholds": {}}}}
-    assert said.err == "model-exporter: thresholds of 0 measures of 1 models proposed\n"
+    assert said.err == "model-exporter: thresholds of 0 measures of 1 model proposed\n"
 
 
 @pytest.mark.parametrize(

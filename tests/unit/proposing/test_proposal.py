@@ -119,6 +119,27 @@ def test_what_cannot_be_proposed_says_why(measure, values, words):
     assert f"none proposed: {found.missing['warning']}" in text
 
 
+def test_one_bad_time_is_asked_about():
+    """A limit that hangs on it is told with the flag that leaves it out; what that flag gives is what was told."""
+    values = hourly(28, 4)
+    assert proposed("f1", values).outlier is None
+    values[2000:2012] -= 0.1
+    found = proposed("f1", values)
+    assert found.outlier is not None
+    times = Times(END, STEP, len(values))
+    begun, over = (round((at - times.start) / STEP) for at in (found.outlier.start, found.outlier.end))
+    assert 1990 <= begun <= 2000
+    assert 2012 <= over <= 2022
+    text = written.model("m", [found], [])
+    [flag] = [line.split()[-1] for line in text.splitlines() if "--exclude" in line]
+    assert proposing.span(flag) == (found.outlier.start, found.outlier.end)
+    values[begun:over] = np.nan
+    again = proposed("f1", values)
+    assert again.outlier is None
+    assert again.bounds["warning"] == pytest.approx(found.outlier.value, abs=0.004)
+    assert again.bounds["warning"] > found.bounds["warning"] + 0.03
+
+
 def test_a_model_of_any_name_is_a_key():
     """Names that YAML would take for something else stand in quotes."""
     for name in ("fraud", "on", "1.0", "a: b", "a #b", '"', "ü ber", "null", "-", "fraud.v2+eu", "a\\b"):
