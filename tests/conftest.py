@@ -14,6 +14,11 @@ import hypothesis
 import pytest
 
 from tests.debian import PostgresServer, debian_program, running_postgres
+from tests.spreading import (  # noqa: F401 - hooks
+    pytest_collection_modifyitems,
+    pytest_xdist_auto_num_workers,
+    pytest_xdist_make_scheduler,
+)
 
 NO_SKIP = "MODEL_EXPORTER_TESTS_NO_SKIP"
 
