@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporter.pipeline import Pipeline
@@ -14,7 +14,14 @@ from tests.ledgers import L, P, config, labels, model, predictions, sample, samp
 from tests.oracle import Oracle
 
 IDS = st.integers(0, 15)
-TIMES = st.one_of(st.integers(0, 60).map(float), st.floats(0, 60), st.floats(400, 460))
+AGES, TEXTS = (5.0, 20.0, 21.5 * 2), ("5s", "20s", "43s")
+MATURITY, WINDOW = 15.0, 30.0
+LATER, STEP = 31 / 29, MATURITY / 359
+"""How much later than at its age a prediction may count, and how wide the buckets of matured ones are."""
+TIMES = st.one_of(
+    st.integers(0, 60).map(float), st.floats(0, 60), st.floats(400, 460),
+    st.integers(0, 8).map(lambda step: (700 + step) * STEP),  # several buckets of matured ones in one of the window
+)  # fmt: skip
 ROWS = st.lists(
     st.one_of(
         st.tuples(st.just("p"), IDS, TIMES, st.sampled_from("ab"), st.sampled_from("12")),
@@ -23,10 +30,12 @@ ROWS = st.lists(
     max_size=12,
 )
 CYCLES = st.lists(st.tuples(ROWS, st.booleans()), min_size=1, max_size=8)
-AGES, TEXTS = (5.0, 20.0, 21.5 * 2), ("5s", "20s", "43s")
-MATURITY, WINDOW = 15.0, 30.0
-LATER, STEP = 31 / 29, MATURITY / 359
-"""How much later than at its age a prediction may count, and how wide the buckets of matured ones are."""
+ONE_BUCKET = [
+    ([("p", 1, 701.5 * STEP, "a", "1")], False),
+    ([("p", 2, 700.5 * STEP, "a", "2")], False),
+    ([("p", 3, 46.0, "a", "1"), ("l", 3, 46.0, "a")], False),
+]
+"""The older of two predictions brings a version that the newer one did not know, and both go into one bucket."""
 
 
 class Run:
@@ -123,6 +132,7 @@ def check_matured(run, found):
 
 
 @settings(max_examples=60, deadline=None)
+@example(ONE_BUCKET)
 @given(CYCLES)
 def test_what_has_reached_an_age_is_what_a_recount_says(tmp_path_factory, cycles):
     """However rows are cut into cycles, restarts included: none counts before its age, none is lost or doubled."""

@@ -183,6 +183,20 @@ def test_a_table_holds_sums_by_bucket_and_column():
     assert tabulated(np.array([0, 10**9]), [(np.array([0, 0]), None)], 3) is None
 
 
+def test_a_table_from_before_the_newest_columns_is_added_to_the_first():
+    """A bucket that has a column more keeps it when sums that knew fewer columns are added."""
+    window = TimeWindow(RESOLUTION, 4)
+    window.columns.of(np.array([2]))
+    window.columns.of(np.array([0]))
+    window.take(5, np.array([[1.0, 10.0]]))
+    window.take(5, np.array([[2.0]]))
+    assert window.of(0).tolist() == [10, 0, 3, 0]
+    again = TimeWindow(RESOLUTION, 4)
+    for name, blob in window.changes():
+        again.load(name, blob)
+    assert again.of(0).tolist() == window.of(0).tolist()
+
+
 def test_a_coarser_table_has_the_buckets_of_the_longer_window():
     """Buckets begin at multiples of their width, wherever the table begins."""
     first, sums = coarser(5, np.array([[1.0], [2.0], [3.0], [4.0]]), 3)
