@@ -15,7 +15,7 @@ TOGETHER = ("dashboards",)
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than there are cores, as one of them is always waiting; tests that are named run in this one."""
+    """One process more than there are cores, as one is always waiting; tests that are named run in this process."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return len(os.sched_getaffinity(0)) + 1 if whole else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import sys
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,17 +25,22 @@ LIVE = "breast-cancer"
 
 @dataclass(frozen=True)
 class Week:
-    """The server, and what a user may choose: a model of the made-up week or, as `live`, that of the real exporter."""
+    """The server, and what a user may choose: a model of the made-up week or, as `live`, that of the real exporter.
+
+    Nothing in it changes any more: `seen` is a moment up to which all rules had been evaluated, and `groups` are they.
+    """
 
     prometheus: Prometheus
     time: backfill.Time
+    seen: float
+    groups: list[dict[str, Any]]
 
     def choice(self, model: str) -> Choice:
         """One model, and all of everything else."""
         all_else = {"model": model, "target": ALL, "instance": ALL}
         if model == LIVE:
             values = {"job": "live", "measure": "accuracy", "version": "1.0"}
-            return Choice(model, all_else | values, time.time())
+            return Choice(model, all_else | values, self.seen)
         values = {"job": backfill.JOB, "measure": "recall", "version": "1"}
         return Choice(model, all_else | values, self.time.end)
 
@@ -44,10 +51,9 @@ class Week:
         return Choice("every", values, self.time.end, {"model": "fraud.v2+eu", "measure": "accuracy", "version": "1"})
 
 
-@pytest.fixture(scope="session")
-def live(tmp_path_factory) -> Iterator[Exporter]:
+@contextlib.contextmanager
+def _exporter(folder: Path) -> Iterator[Exporter]:
     """A real exporter on the demo's model, which it runs as its own child."""
-    folder = tmp_path_factory.mktemp("live")
     config = demo.prepare(folder).read_text()
     workload = [sys.executable, "-m", "exporter.demo.workload", str(folder), "--tied"]
     exporter = Exporter(folder, config, runs=workload).start()
@@ -58,7 +64,7 @@ def live(tmp_path_factory) -> Iterator[Exporter]:
 
 
 @pytest.fixture(scope="session")
-def week(live, tmp_path_factory, debian: Callable[[str, str], Path]) -> Iterator[Week]:
+def week(tmp_path_factory, debian: Callable[[str, str], Path]) -> Iterator[Week]:
     """The server once it has evaluated its rules on what the real exporter has told it for some seconds."""
     folder = tmp_path_factory.mktemp("week")
     programs = debian("prometheus", "prometheus"), debian("prometheus", "promtool")
@@ -69,12 +75,25 @@ def week(live, tmp_path_factory, debian: Callable[[str, str], Path]) -> Iterator
     server.backfill(backfill.openmetrics(made))
     try:
         recorded.record(server, recorded.rules(), dataclasses.replace(now, coarse=backfill.HOUR))
-        server.start(recorded.hurried(folder), [live.address])
-        seen = f'model_version:model_quality:ratio_increase1d{{job="live", model="{LIVE}", measure="accuracy"}}'
-        wait_for(lambda: server.now(seen, time.time()), 60, seen)
-        yield Week(server, now)
+        with _exporter(tmp_path_factory.mktemp("live")) as exporter:
+            server.start(recorded.hurried(folder), [exporter.address])
+            seen, groups = _evaluated(server)
+            server.stop()
+        yield Week(server.start(), now, seen, groups)
     finally:
         server.stop()
+
+
+def _evaluated(server: Prometheus) -> tuple[float, list[dict[str, Any]]]:
+    """A moment at which the longest chain of records has been evaluated on labels of either class, and the rules."""
+    either = f'model_outcomes_total{{job="live", model="{LIVE}", version="1.0", class="malignant", outcome=~"t."}}'
+    wait_for(lambda: len(server.now(f"increase({either}[1m]) > 0", time.time())) == 2, 60, either)
+    for _ in range(recorded.rounds()):
+        seen = time.time()
+        wait_for(lambda: server.evaluated() >= seen, 60, "another evaluation of all rules")  # noqa: B023 - at once
+    seen = time.time()
+    wait_for(lambda: server.evaluated() >= seen, 60, "the end of all evaluations before")
+    return seen, server.get("rules")["groups"]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ class Prometheus:
     # --- life ------------------------------------------------------------------------------------
 
     def start(self, rules: Sequence[Path] = (), scraped: Sequence[str] = ()) -> Prometheus:
-        """Evaluate the *rules* and scrape the addresses *scraped* as the job `live`, every few seconds."""
+        """Evaluate the *rules* and scrape the addresses *scraped* as the job `live`, every second."""
         config = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(path) for path in rules],
             "scrape_configs": [{"job_name": "live", "static_configs": [{"targets": [*scraped]}]}],
         }
@@ -99,6 +100,11 @@ class Prometheus:
             raise QueryError(answer["error"])
         assert not answer.get("warnings"), answer["warnings"]
         return answer["data"]
+
+    def evaluated(self) -> float:
+        """When the group of rules whose newest evaluation began first was evaluated; long ago if one never was."""
+        groups = self.get("rules")["groups"]
+        return min(datetime.fromisoformat(group["lastEvaluation"]).timestamp() for group in groups)
 
     def now(self, expr: str, at: float) -> Found:
         """An instant query."""

@@ -47,6 +47,28 @@ def hurried(folder: Path) -> list[Path]:
     return out
 
 
+def rounds() -> int:
+    """How often all groups must be evaluated, side by side and each rule after rule, until nothing is missing."""
+    places = [
+        (names(rule["expr"]), rule["record"], (path, group["name"]), index)
+        for path in FILES
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for index, rule in enumerate(group["rules"])
+        if "record" in rule
+    ]
+    needed = dict.fromkeys((record for _, record, _, _ in places), 1)
+    for _ in places:
+        before = dict(needed)
+        for read, record, group, index in places:
+            for _, other, its_group, its_index in places:
+                if other in read:
+                    later = 0 if its_group == group and its_index < index else 1
+                    needed[record] = max(needed[record], needed[other] + later)
+        if needed == before:
+            break
+    return max(needed.values())
+
+
 def levels(found: Sequence[Rule]) -> Iterator[list[Rule]]:
     """Rules in an order in which each reads only what those before it record."""
     left = list(found)

@@ -20,7 +20,7 @@ LATER, STEP = 31 / 29, MATURITY / 359
 """How much later than at its age a prediction may count, and how wide the buckets of matured ones are."""
 TIMES = st.one_of(
     st.integers(0, 60).map(float), st.floats(0, 60), st.floats(400, 460),
-    st.integers(0, 8).map(lambda step: (700 + step) * STEP),  # several buckets of matured ones in one of the window
+    st.integers(0, 8).map(lambda step: (700.5 + step) * STEP),  # several buckets of matured ones in one of the window
 )  # fmt: skip
 ROWS = st.lists(
     st.one_of(
