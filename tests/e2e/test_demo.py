@@ -20,6 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo import truth
+from tests.running import wait_for
 
 MODEL = "breast-cancer"
 TOLERANCE = 1e-12
@@ -80,17 +81,6 @@ class Demo:
 
         (pid,) = wait_for(only, 10)
         return pid
-
-
-def wait_for(condition, seconds):
-    """The first true answer of *condition*, asked again and again for at most so many seconds."""
-    until = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found or time.monotonic() > until:
-            assert found, f"not within {seconds} s"
-            return found
-        time.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -337,7 +327,7 @@ def test_a_named_folder_goes_on_where_it_was(tmp_path):
                 30,
             )
             demo.process.terminate()
-            assert demo.process.wait(5) == 0
+            assert demo.process.wait(30) == 0
     with started(tmp_path / "said", str(folder)) as demo, paused(demo.child()):
         expected = {model: truth.join(folder, model) for model in truth.MODELS}
 
