@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 
 def wait_for(condition: Callable[[], Found], seconds: float, what: str = "") -> Found:
-    """The first true answer of *condition*, asked as often as goes into so many *seconds* with a pause after each time.
+    """The first true answer of *condition*, asked as often as goes into *seconds* with a pause each time.
 
     Where the machine is busy, the answers take longer, and so does the patience.
     """
