@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,36 +83,41 @@ def run(wish: Wish, out: TextIO, told: TextIO, clock: Clock | None = None) -> in
     clock = clock or Clock()
     how = access(wish.config) if wish.config else Access()
     with closing(Prometheus(wish.url, how, clock)) as server:
-        alerts = server.alerts()
-        if not alerts:
-            raise HistoryError(
-                f"{place(wish.url)} has loaded no alert that compares with thresholds of models; load the rules that "
-                "`model-exporter bundle DIR` writes, and come back when they have recorded a week"
-            )
-        step = min(alert.step for alert in alerts)
-        times = Times(clock.wall() // step * step, step, max(1, round(wish.since / step)))
-        names = _known(wish.models, server.models(times), wish.url)
-        tell = _progress(told, len(names) * len({alert.query("") for alert in alerts}))
-        found = {}
-        for name in names:
-            looked, today = _looked(name, server, alerts, times, tell)
-            _leave_out(wish.exclude, looked, times)
-            found[name] = list(_proposals(looked, today, times, wish.rates))
-    text = written.head(place(wish.url), times, wish.rates) + "models:\n"
-    for name, proposals in found.items():
-        there = {proposal.measure for proposal in proposals}
-        text += written.model(name, proposals, [one for one in MEASURES if one not in there])
-    told.write(_ERASE if told.isatty() else "")
+        text, measures = _asked(wish, server, clock, told)
     if wish.output:
         _save(wish.output, text)
     else:
         out.write(text)
-    limits = [sum(bool(proposal.limits) for proposal in proposals) for proposals in found.values()]
-    if wish.output or not any(limits):
+    count = sum(measures)
+    if wish.output or not count:
         where = f" written to {wish.output}" if wish.output else " proposed"
-        told.write(f"model-exporter: thresholds of {_many(sum(limits), 'measure')}")
-        told.write(f" of {_many(len(names), 'model')}{where}\n")
-    return 0 if any(limits) else NOTHING_PROPOSED
+        told.write(f"model-exporter: thresholds of {_many(count, 'measure')}")
+        told.write(f" of {_many(len(measures), 'model')}{where}\n")
+    return 0 if count else NOTHING_PROPOSED
+
+
+def _asked(wish: Wish, server: Prometheus, clock: Clock, told: TextIO) -> tuple[str, list[int]]:
+    """The text of all proposals, and for how many measures of each model there is one."""
+    alerts = server.alerts()
+    if not alerts:
+        raise HistoryError(
+            f"{place(wish.url)} has loaded no alert that compares with thresholds of models; load the rules that "
+            "`model-exporter bundle DIR` writes, and come back when they have recorded a week"
+        )
+    step = min(alert.step for alert in alerts)
+    times = Times(clock.wall() // step * step, step, max(1, round(wish.since / step)))
+    names = _known(wish.models, server.models(times), wish.url)
+    text = written.head(place(wish.url), times, wish.rates) + "models:\n"
+    measures = []
+    with _progress(told, len(names) * len({alert.query("") for alert in alerts})) as tell:
+        for name in names:
+            looked, today = _looked(name, server, alerts, times, tell)
+            _leave_out(wish.exclude, looked, times)
+            found = list(_proposals(looked, today, times, wish.rates))
+            there = {proposal.measure for proposal in found}
+            text += written.model(name, found, [measure for measure in MEASURES if measure not in there])
+            measures.append(sum(bool(proposal.limits) for proposal in found))
+    return text, measures
 
 
 def _looked(
@@ -184,8 +189,9 @@ def _save(path: Path, text: str) -> None:
         raise HistoryError(f"{path} cannot be written: {(error.strerror or 'unknown').lower()}") from None
 
 
-def _progress(told: TextIO, total: int) -> Callable[[str], None]:
-    """Tells on a terminal how many of *total* questions have been asked, on one line."""
+@contextmanager
+def _progress(told: TextIO, total: int) -> Iterator[Callable[[str], None]]:
+    """Tells on a terminal how many of *total* questions have been asked, on one line that is gone at the end."""
     asked = 0
 
     def tell(what: str) -> None:
@@ -196,4 +202,7 @@ def _progress(told: TextIO, total: int) -> Callable[[str], None]:
             told.flush()
         asked += 1
 
-    return tell
+    try:
+        yield tell
+    finally:
+        told.write(_ERASE if told.isatty() else "")
