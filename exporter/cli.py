@@ -211,9 +211,9 @@ def _thresholds_command(commands: argparse._SubParsersAction[_Parser]) -> None:
     thresholds = commands.add_parser(
         "thresholds",
         help="propose thresholds out of what the alerts have looked at in the last weeks",
-        description="Asks a Prometheus that has loaded the alert rules what they looked at, works out from where on "
-        "each would have fired no oftener than you bear, and prints that as the `models:` of a config, with the "
-        "evidence as comments. Nothing is changed anywhere: take over what you agree with.",
+        description="Asks Prometheus for the alerts that it has loaded and for what each looked at in the last weeks, "
+        "and finds for each measure the bound at which false alarms come no more often than you accept. Prints the "
+        "`models:` of a config, with the evidence as comments, and changes nothing.",
     )
     add = thresholds.add_argument
     add("--prometheus.url", dest="url", metavar="URL", default="http://localhost:9090", help="with its path prefix, if"

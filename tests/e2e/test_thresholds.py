@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from tests.dashboards.prometheus import Prometheus
 from tests.histories import DAY, STEP, courses, noise
 from tests.running import ROOT
 
-DAYS = 9
+DAYS, YOUNG = 8, 2
 RULES = [ROOT / "alert_rules" / f"{name}.yml" for name in ("links", "recording", "alerts", "segments")]
 CONFIG = """
     positive: a
@@ -48,6 +49,29 @@ def looked(days=DAYS):
     ]
 
 
+def young(of):
+    """A model with two days of whatever alerts of all other kinds look at; labels are too few in the first of them."""
+    half = np.where(np.arange(YOUNG * 1440) < YOUNG * 720, 50.0, 500.0)
+    ones, rising = np.ones(YOUNG * 1440), np.arange(YOUNG * 1440, dtype=float)
+    level = "model:model"
+    series = {
+        "model_info": (of, ones),
+        "model_predictions_total": ({"predicted": "a", "version": "1", "instance": "a:9884"}, rising),
+        "model_baseline_ratio": ({"measure": "f1"}, 0.95 * ones),
+        QUALITY: ({"measure": "f1", "window": "1h"}, 0.9 + 0.01 * noise(YOUNG, 9)),
+        f"{level}_label_coverage:ratio": ({}, 0.9 * ones),
+        f"{level}_label_lateness:seconds": ({"measure": "label_delay"}, 60 * ones),
+        f"{level}_labels_unmatched:ratio_increase1h": ({}, 0.01 * ones),
+        f"{level}_labels:increase1h": ({}, half),
+        f"{level}_min_samples:effective": ({}, 100 * ones),
+        f"{level}_predictions:increase30m": ({}, 600 * ones),
+        "model_group:model_segment_gap:lower_bound1d": ({"attribute": "a", "group": "g", "measure": "f1"}, 0.1 * ones),
+        "model_attribute:model_disparate_impact:upper_bound1d": ({"attribute": "a"}, 0.9 * ones),
+        LATENCY: ({"measure": "latency_p99"}, ones),
+    }
+    return [(name, {"model": "young", **labels}, values) for name, (labels, values) in series.items()]
+
+
 @dataclass(frozen=True)
 class Past:
     """A Prometheus with a past, and its address."""
@@ -68,8 +92,7 @@ def past(tmp_path_factory, debian) -> Iterator[Past]:
     server = Prometheus(*programs, tmp_path_factory.mktemp("past"))
     of = {"version": "1", "task": "binary", "instance": "a:9884"}
     there = [("model_info", {"model": name, **of}, np.ones(DAYS * 1440)) for name in ("fraud", ODD)]
-    there.append(("model_info", {"model": "young", **of}, np.ones(1440)))
-    there.append((QUALITY, {"model": "young", "measure": "f1", "window": "1h"}, 0.9 + 0.01 * noise(1, 9)))
+    there += young(of)
     today = {"model": "fraud", "measure": "accuracy", "bound": "min", "severity": "warning"}
     there.append(("model:model_threshold:effective", today, np.full(60, 0.945)))
     server.backfill(openmetrics(courses(end, looked() + there)))
@@ -116,11 +139,33 @@ def test_evidence_stands_beside_each_proposal(proposed):
     text, _ = proposed
     plain = " ".join(text.replace("\n# ", " ").split())
     assert "Wanted per measure in 30 days: 15 alarms of severity warning, 3.8 alarms of severity critical" in plain
-    assert "# recall (ModelQualityBelowThreshold): 9.0 days, 12,9" in text
+    assert "# recall (ModelQualityBelowThreshold): 8.0 days, 11,5" in text
     assert "median 0.80" in text
     assert "warning today, 0.945: " in text
-    assert "# f1 (ModelQualityBelowThreshold): 1.0 days, 1,44" in text
-    assert "none proposed: 1.0 of the 7 days of history that are needed" in text
+    assert "none proposed: 2.0 of the 7 days of history that are needed" in text
+
+
+def test_every_alert_looks_at_what_it_looks_at(proposed):
+    """Measure by measure, with the guards of the alert: labels below min_samples are not judged."""
+    text = proposed[0].partition("  young:\n")[2]
+    heads = re.findall(r"# (\w+) \((.*)\): .* days, ([\d,]+) evaluations", text)
+    assert {measure: alerts for measure, alerts, _ in heads} == {
+        "f1": "ModelQualityBelowThreshold",
+        "drop": "ModelQualityBelowBaseline",
+        "segment_gap": "ModelSegmentQualityLow",
+        "disparate_impact": "ModelDisparateImpact",
+        "label_coverage": "ModelLabelCoverageLow",
+        "label_delay": "ModelLabelsLate",
+        "labels_unmatched": "ModelLabelsUnmatched",
+        "latency_p99": "ModelLatencyHigh",
+        "traffic": "ModelTrafficLow",
+    }
+    seen = {measure: int(count.replace(",", "")) for measure, _, count in heads}
+    for measure in ("labels_unmatched", "label_coverage"):  # enough labels, or a model_info of the day before
+        assert seen.pop(measure) == pytest.approx(YOUNG * 720, abs=10)
+    assert set(seen.values()) <= {*range(YOUNG * 1440 - 5, YOUNG * 1440 + 6)}
+    assert "# drop (ModelQualityBelowBaseline): 2.0 days, 2,88" in text
+    assert "Nothing recorded of accuracy" in text
 
 
 def stated(text):
@@ -191,15 +236,15 @@ def quoted(text):
 def test_one_model_into_a_file(past, tmp_path, capsys):
     """--model and --output; what was wrong for a time is left out, and the exit code says that there is something."""
     path = tmp_path / "proposed.yml"
-    day = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(past.end - 2 * DAY))
+    day = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(past.end - 1.5 * DAY))
     until = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(past.end - DAY))
-    words = ["--prometheus.url", past.url, "--model", "fraud", "--since", "9d", "--output", str(path)]
+    words = ["--prometheus.url", past.url, "--model", "fraud", "--since", "8d", "--output", str(path)]
     assert command("thresholds", *words, "--exclude", f"{day}/{until}") == 0
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == f"model-exporter: thresholds of 3 measures of 1 model written to {path}\n"
     assert [*yaml.safe_load(path.read_text())["models"]] == ["fraud"]
-    assert "# recall (ModelQualityBelowThreshold): 8.0 days, 11,5" in path.read_text()
+    assert "# recall (ModelQualityBelowThreshold): 7.5 days, 10,8" in path.read_text()
 
 
 def test_too_little_history_is_exit_code_4(past, capsys):
