@@ -12,6 +12,7 @@ from exporter.contracts.metrics import (
     Calibration,
     Cells,
     Family,
+    ManyWindows,
     MetricSpec,
     Series,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "Keys",
     "Kind",
     "Layout",
+    "ManyWindows",
     "MappingSpec",
     "MetricSpec",
     "ModelSpec",

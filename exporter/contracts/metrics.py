@@ -114,6 +114,15 @@ class Family(Protocol):
 
 
 @runtime_checkable
+class ManyWindows(Family, Protocol):
+    """A family to which the gauges of several windows are little more work than those of one."""
+
+    def all_window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> Sequence[list[float]]:
+        """As `window_values`, of each of several windows; *counts* has shape (windows, size)."""
+        ...
+
+
+@runtime_checkable
 class Calibrated(Family, Protocol):
     """A family whose values rest on what scores mean, which is learned of every group."""
 

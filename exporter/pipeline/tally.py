@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import Cells, Codes, Family, Floats, Scored, Series, Traffic, WindowSpec
+from exporter.contracts import Cells, Codes, Family, Floats, ManyWindows, Scored, Series, Traffic, WindowSpec
 from exporter.windows import Columns, CountWindow, Part, TimeWindow, Totals, chosen, coarser, of_rows, tabulated
 
 Names = Mapping[str, Sequence[str]]
@@ -61,7 +61,7 @@ class Tally:
         self._left: Counter[str] = Counter()
         """Rows that have left a window by count since its sums were last made anew."""
         self._columns = Columns()
-        self._gauges: dict[tuple[object, ...], list[float]] = {}
+        self._gauges: dict[tuple[str, int, tuple[int, ...]], list[float]] = {}
         """What `gauges` has made since the last change, by window, group and how many names there were."""
         self._gauge_series: tuple[tuple[int, ...], Sequence[Series]] | None = None
         finest = min((window.seconds for window in windows if window.seconds is not None), default=1.0)
@@ -205,12 +205,20 @@ class Tally:
 
     def gauges(self, names: Names, window: str, group: int) -> list[float]:
         """Values of one window in the order of `gauge_series`; made once for all who ask."""
-        key = (window, group, *map(len, names.values()))
-        made = self._gauges.get(key)
-        if made is None:
-            made = list(self._of_group(group).window_values(names, self.inside(window, group)))
-            self._gauges[key] = made
-        return made
+        known = tuple(map(len, names.values()))
+        if (window, group, known) not in self._gauges:
+            self._make_gauges(names, group, known)
+        return self._gauges[window, group, known]
+
+    def _make_gauges(self, names: Names, group: int, known: tuple[int, ...]) -> None:
+        """Those of all windows."""
+        family, windows = self._of_group(group), [*self.timed, *self.counted]
+        counts = [self.inside(window, group) for window in windows]
+        if isinstance(family, ManyWindows):
+            every = family.all_window_values(names, np.stack(counts))
+        else:
+            every = [list(family.window_values(names, one)) for one in counts]
+        self._gauges.update(((window, group, known), values) for window, values in zip(windows, every, strict=True))
 
     def inside(self, window: str, group: int) -> Floats:
         """Cell sums of *group* inside a window, shape (size,)."""
