@@ -44,77 +44,93 @@ class Fitter:
 
     def __init__(self, inbox: Inbox, clock: Clock, program: Sequence[str] = PROGRAM, timeout: float = TIMEOUT) -> None:
         self.ahead = 0
-        self.stopped = False
         self._inbox = inbox
         self._clock = clock
         self._program = program
         self._timeout = timeout
+        self._busy = False
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._failures: dict[tuple[str, int], tuple[int, float]] = {}
         """How often fits of a model's group have failed in a row, and when (monotonic) the next is tried."""
+        self.start()
 
     @property
     def free(self) -> bool:
         """Whether no child is at work."""
-        return self._thread is None or not self._thread.is_alive()
+        return not self._busy
+
+    @property
+    def owes(self) -> bool:
+        """Whether what failed is to be tried again, though no label has come since."""
+        now = self._clock.monotonic()
+        return any(at <= now for _, at in self._failures.values())
 
     def make(self, fits: Sequence[Fit]) -> None:
-        """Begin to make *fits*, except those that failed a short while ago."""
+        """Begin to make *fits*, except those that failed a short while ago; only to be used when `free`."""
         now = self._clock.monotonic()
         due = [fit for fit in fits if now >= self._failures.get((fit.model, fit.group), (0, now))[1]]
-        if due and not self.stopped:
-            self._thread = threading.Thread(target=self._make, args=(due,), name="fitter", daemon=True)
+        if not due or self._stop.is_set():
+            return
+        self._busy = True
+        self._thread = threading.Thread(target=self._make, args=(due, self._stop), name="fitter", daemon=True)
+        try:
             self._thread.start()
+        except RuntimeError as error:  # there can be no more threads
+            self._thread = None
+            self._tell(_all(due, self._failed("crashed", str(error))), self._stop)
 
     def wait(self, timeout: float | None = None) -> None:
         """Until what was begun has ended, or for *timeout* seconds."""
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def start(self) -> None:
+        """Make fits, also after `stop`."""
+        self._stop = threading.Event()
+
     def stop(self) -> None:
         """End a child that is at work; what it would have told is asked for again by the next start."""
-        with self._lock:
-            self.stopped = True
+        with self._starting:
+            self._stop.set()
             if self._child is not None:
                 self._child.kill()
 
-    def _make(self, fits: Sequence[Fit]) -> None:
-        result, answers = self._ask([fit.request for fit in fits])
-        if self.stopped:
-            return
-        if len(answers) == len(fits):
-            ended = [fit.answered(answer) for fit, answer in zip(fits, answers, strict=True)]
-        else:
-            ended = [replace(fit, result=result or "invalid") for fit in fits]
-        self._remember(ended)
-        self._inbox.put(Fitted(self, ended), threading.Event())
+    def _make(self, fits: Sequence[Fit], stop: threading.Event) -> None:
+        try:
+            result, answers = self._ask([fit.request for fit in fits], stop)
+            if answers:
+                ended = [fit.answered(answer) for fit, answer in zip(fits, answers, strict=True)]
+            else:
+                ended = _all(fits, result)
+        except Exception:  # such as no memory for the answer: no reason to never try again
+            log.exception("calibration could not be fitted", extra={"result": "crashed"})
+            ended = _all(fits, "crashed")
+        self._tell(ended, stop)
 
-    def _ask(self, request: list[Mapping[str, list[float]]]) -> tuple[str, list[list[float]]]:
+    def _tell(self, ended: Sequence[Fit], stop: threading.Event) -> None:
+        if not stop.is_set():
+            self._remember(ended)
+        self._busy = False
+        self._inbox.put(Fitted(self, ended), stop)
+
+    def _ask(self, request: list[Mapping[str, list[float]]], stop: threading.Event) -> tuple[str, list[list[float]]]:
         """The child's answers to *request*, or none and what went wrong."""
         try:
-            with self._lock:
-                if self.stopped:
-                    return "crashed", []
-                self._child = child = subprocess.Popen(  # noqa: S603 - our own program
-                    self._program,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env=os.environ | _ONE_THREAD,
-                    start_new_session=True,  # Ctrl-C is for the exporter, which ends it
-                )
+            child = self._begin(stop)
         except OSError as error:
             return self._failed("crashed", f"cannot be started: {error.strerror}"), []
-        try:
-            out, err = child.communicate(msgspec.json.encode(request), self._timeout)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.communicate()
-            return self._failed("timeout", f"no answer for {self._timeout:.0f} s"), []
-        finally:
-            self._child = None
+        if child is None:
+            return "crashed", []
+        with child:  # which waits for its end, so that nothing is left of it
+            try:
+                out, err = child.communicate(msgspec.json.encode(request), self._timeout)
+            except subprocess.TimeoutExpired:
+                return self._failed("timeout", f"no answer for {self._timeout:.0f} s"), []
+            finally:
+                self._child = None
+                child.kill()
         if child.returncode:
             said = err.decode(errors="replace").strip().rpartition("\n")[2]
             return self._failed("crashed", f"exit status {child.returncode}; {said[:200]}"), []
@@ -126,8 +142,23 @@ class Fitter:
             return self._failed("invalid", "its answer makes no sense"), []
         return "", answers
 
+    def _begin(self, stop: threading.Event) -> subprocess.Popen[bytes] | None:
+        """A child, which `stop` can end from now on; None if it was called before.  Raises OSError."""
+        with self._starting:
+            if stop.is_set():
+                return None
+            self._child = subprocess.Popen(  # noqa: S603 - our own program
+                self._program,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=os.environ | _ONE_THREAD,
+                start_new_session=True,  # Ctrl-C is for the exporter, which ends it
+            )
+            return self._child
+
     def _failed(self, result: str, problem: str) -> str:
-        if not self.stopped:
+        if not self._stop.is_set():
             log.warning("calibration could not be fitted", extra={"result": result, "problem": problem})
         return result
 
@@ -140,3 +171,8 @@ class Fitter:
             count = self._failures.get(key, (0, 0.0))[0] + 1
             wait = min(LONGEST_WAIT, AGAIN_AFTER * 2 ** (count - 1))
             self._failures[key] = count, self._clock.monotonic() + wait
+
+
+def _all(fits: Sequence[Fit], result: str) -> list[Fit]:
+    """*fits* that have ended alike."""
+    return [replace(fit, result=result) for fit in fits]

@@ -74,7 +74,7 @@ class Scheduler:
     def start(self) -> None:
         """Run; after `stop`, run on where that left off."""
         self._stop = stop = threading.Event()
-        self.fitter.stopped = False
+        self.fitter.start()
         self._ticked = self._clock.monotonic()
         self._cycle = threading.Thread(target=self._run, args=(stop,), name="cycle", daemon=True)
         self._threads = [
@@ -226,7 +226,7 @@ class Scheduler:
             self._note_folded()
         self._counted, self._waiting = reports, []
         self._save()
-        if (deliveries or fits) and self.fitter.free:
+        if self.fitter.free and (deliveries or fits or self.fitter.owes):
             self.fitter.make(self.pipeline.due())
 
     def _note_folded(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +22,15 @@ from tests.ledgers import config, sample, samples, shown
 CRASHES = "import sys; sys.exit('no memory')"
 DIES = "import os; os.abort()"
 HANGS = "import time; time.sleep(600)"
+SHORT = f"""
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_AS, (100 << 20,) * 2)
+runpy.run_path({PROGRAM[-1]!r}, run_name="__main__")
+"""
 FAULTS = {
     "an exception": (CRASHES, "crashed"),
     "a signal": (DIES, "crashed"),
+    "no memory": (SHORT, "crashed"),
     "no answer": (HANGS, "timeout"),
     "nothing": ("pass", "invalid"),
     "garbage": ("print('\\xff{]')", "invalid"),
@@ -32,6 +41,12 @@ FAULTS = {
     "a depth without end": ("print('[' * 5_000_000)", "invalid"),
     "no numbers": ("print('[[NaN]]')", "invalid"),
 }
+
+
+def held():
+    """The descriptors and the children of this process, ended ones among them."""
+    children = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
+    return sorted(os.listdir("/proc/self/fd")), sorted(children)
 
 
 class Exporter:
@@ -46,6 +61,7 @@ class Exporter:
         score, outcome = drawn(200)
         self.pipeline.absorb([made(score), told(outcome)])
         shown(self.pipeline)  # what is in it are no new series
+        self.before = held()
         self.fits()
 
     def fits(self):
@@ -81,12 +97,13 @@ def exporter(hands):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_child_is_counted(exporter, fault, caplog):
-    """Whatever becomes of it, the result is told once, the state stays whole, and counting goes on."""
+    """Whatever becomes of it, the result is told once, nothing of it is left, and counting goes on."""
     program, result = FAULTS[fault]
     one = exporter(program, 0.3 if result == "timeout" else 20.0)
     one.cycle()
     assert one.count(result) == 1
     assert sum(one.count(other) for other in ("fitted", "crashed", "timeout", "invalid")) == 1
+    assert held() == one.before
     assert one.scheduler.healthy() is None
     assert not any("Traceback" in record.getMessage() for record in caplog.records)
     score, outcome = drawn(10)
@@ -101,25 +118,49 @@ def test_a_child_that_cannot_be_started_is_a_crash(exporter):
     assert one.count("crashed") == 1
 
 
+def test_a_fitter_that_cannot_begin_is_a_crash(exporter, hands, monkeypatch):
+    """No more threads, or no memory for the question or the answer: the next try comes after a minute."""
+    one = exporter(PROGRAM, 120.0)
+    one.cycle()
+    assert one.count("fitted") == 1
+    score, outcome = drawn(200)
+    one.pipeline.absorb([made(score, 200), told(outcome, 200)])
+    for module, name, error in ((threading.Thread, "start", RuntimeError), (subprocess, "Popen", MemoryError)):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, fails(error))
+            one.fits()
+            one.cycle()
+        hands.monotonic += 60
+    assert one.count("crashed") == 2
+
+
+def fails(error):
+    def call(*_, **__):
+        raise error("not now")
+
+    return call
+
+
 def test_what_failed_is_tried_again_ever_later(exporter, hands):
-    """After a minute, then two, and so on; what succeeds ends that."""
+    """After a minute, then two, and so on, though no label came since; what succeeds ends that."""
     one = exporter(CRASHES)
     one.cycle()
     for seconds in (60, 120, 240):
         hands.monotonic += seconds - 1
-        one.fits()
+        one.scheduler.cycle()
         assert one.scheduler.fitter.free
         hands.monotonic += 1
-        one.fits()
+        one.scheduler.cycle()
         assert not one.scheduler.fitter.free
         one.cycle()
     assert one.count("crashed") == 4
     one.scheduler.fitter._program = PROGRAM
     hands.monotonic += 480
-    one.fits()
+    one.scheduler.cycle()
     one.cycle()
     assert one.count("fitted") == 1
     assert not one.pipeline.due()
+    assert not one.scheduler.fitter.owes
 
 
 def test_a_hung_child_blocks_no_cycle_and_ends_with_the_exporter(exporter):

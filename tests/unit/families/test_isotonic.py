@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from sklearn.isotonic import IsotonicRegression
@@ -36,3 +39,15 @@ def test_it_runs_by_itself():
     done = subprocess.run(PROGRAM, input=json.dumps(request), capture_output=True, text=True, check=True, cwd="/")
     assert json.loads(done.stdout) == [[0.1, 0.6]] * 2
     assert not done.stderr
+
+
+def test_it_steps_back_for_all_others():
+    """It yields the processor, and is the first to be ended where memory runs short: the exporter goes on."""
+    with subprocess.Popen(PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        wanted, until = Path(f"/proc/{child.pid}/oom_score_adj"), time.monotonic() + 20
+        while wanted.read_text() != "1000\n" and time.monotonic() < until:
+            time.sleep(0.01)
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert wanted.read_text() == "1000\n"
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == min(19, own + 10)
+        assert child.communicate(b"[]", 20)[0] == b"[]"
