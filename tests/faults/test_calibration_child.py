@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -46,7 +45,7 @@ FAULTS = {
 def held():
     """The descriptors and the children of this process, ended ones among them."""
     children = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
-    return sorted(os.listdir("/proc/self/fd")), sorted(children)
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir()), sorted(children)
 
 
 class Exporter:

@@ -153,16 +153,21 @@ def exposed(config, classes, versions=1, errors=0):
 
 @pytest.mark.parametrize(("versions", "errors"), [(1, 0), (3, 0), (2, 4)])
 @pytest.mark.parametrize(
-    ("task", "classes"),
-    [("binary", ["legit", "fraud"]), ("multiclass", ["a", "b", "c"]), ("multiclass", [f"c{n}" for n in range(25)])],
+    ("task", "classes", "more"),
+    [
+        ("binary", ["legit", "fraud"], ""),
+        ("binary", ["legit", "fraud"], ", score: s"),
+        ("multiclass", ["a", "b", "c"], ""),
+        ("multiclass", [f"c{n}" for n in range(25)], ""),
+    ],
 )
-def test_series_equal_the_exposition(task, classes, versions, errors):
+def test_series_equal_the_exposition(task, classes, more, versions, errors):
     """The promised number of series is what the exposition holds, over versions, classes and error reasons."""
     positive = "positive: fraud, " if task == "binary" else ""
     config = parse(
         f"models: {{m: {{task: {task}, {positive}classes: [{', '.join(classes)}], windows: [1h, last 10], "
         "predictions: {files: {path: d.csv}, "
-        "fields: {id: i, time: t, predicted: p, actual: y, version: v, latency: l, error: e}}}}",
+        f"fields: {{id: i, time: t, predicted: p, actual: y, version: v, latency: l, error: e{more}}}}}}}}}",
         "x.yml",
     )
     model = config.models["m"]
