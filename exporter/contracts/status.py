@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class WindowStatus:
     """Quality over one window; what is undefined is None.  `average` is "binary" or "macro".
 
-    `measures` are what a task without classes or labels has instead of the four ratios, by name.
+    `measures` are what a task without classes or labels has instead of the four ratios, by name.  `estimated` is the
+    accuracy expected of the predictions made inside the window, labelled or not.
     """
 
     name: str
@@ -19,6 +20,7 @@ class WindowStatus:
     precision: float | None = None
     recall: float | None = None
     f1: float | None = None
+    estimated: float | None = None
     average: str = "binary"
     measures: Mapping[str, float | None] = field(default_factory=dict)
 

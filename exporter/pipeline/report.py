@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,12 +22,13 @@ from exporter.contracts import (
     WindowStatus,
 )
 from exporter.exposition import Pairs
+from exporter.families.estimates import Estimates
 from exporter.families.labelled import ACCURACY, IN_WINDOW, LABELLED
 from exporter.families.latency import Latency
 from exporter.families.quality import Quality
 from exporter.families.traffic import TrafficFamily
 from exporter.pipeline.ledger import RESULTS, Ledger
-from exporter.pipeline.tally import Tally
+from exporter.pipeline.tally import Tally, served
 
 SPECS = (
     MetricSpec(
@@ -177,6 +179,7 @@ def _version(ledger: Ledger, group: int) -> VersionStatus:
     labelled = predictions = failed = 0
     latency = None
     windows: list[WindowStatus] = []
+    estimated: dict[str, float | None] = {}
     for tally in ledger.tallies:
         added, retracted = tally.totals.of(group)
         if isinstance(tally.family, TrafficFamily):
@@ -187,6 +190,8 @@ def _version(ledger: Ledger, group: int) -> VersionStatus:
         if IN_WINDOW in tally.family.specs:
             labelled = _labelled(ledger, tally, added, retracted)
             windows = [_window(ledger, tally, window.name, group) for window in ledger.windows]
+        if isinstance(tally.family, Estimates):
+            estimated = _estimated(ledger, tally, group)
     pairs = dict(ledger.labels(group))
     prefix = "" if pairs["model"] == ledger.name else f"{pairs['model']} / "
     return VersionStatus(
@@ -198,7 +203,7 @@ def _version(ledger: Ledger, group: int) -> VersionStatus:
         pending=int(ledger.pending.of(group)[0]),
         last_prediction=_finite(float(ledger.last_prediction[group])),
         last_label=_finite(float(ledger.last_label[group])),
-        windows=tuple(windows),
+        windows=tuple(replace(window, estimated=estimated.get(window.name)) for window in windows),
     )
 
 
@@ -246,6 +251,13 @@ def _window(ledger: Ledger, tally: Tally, window: str, group: int) -> WindowStat
         f1=_finite(shown["model_f1_ratio"]),
         average=average,
     )
+
+
+def _estimated(ledger: Ledger, tally: Tally, group: int) -> dict[str, float | None]:
+    """The accuracy that is expected of the predictions made inside each window."""
+    at = [gauge.metric for gauge in tally.gauge_series(ledger.names)].index("model_estimated_accuracy_ratio")
+    names = [window.name for window in served(tally.family, ledger.windows)]
+    return {name: _finite(tally.gauges(ledger.names, name, group)[at]) for name in names}
 
 
 def _measures(gauges: Sequence[Series], values: Iterable[float]) -> dict[str, float | None]:

@@ -137,15 +137,18 @@ def _windows(windows: Sequence[WindowStatus]) -> str:
         return ""
     if any(window.measures for window in windows):
         return _measures(windows)
+    estimated = any(window.estimated is not None for window in windows)
     rows = (
         (
             _name(window.name, window.average if window.average != "binary" else ""),
             _count(window.labelled),
             *(_ratio(value) for value in (window.accuracy, window.precision, window.recall, window.f1)),
+            *([_ratio(window.estimated)] if estimated else []),
         )
         for window in windows
     )
-    return _table(("Window", "#Labelled", "#Accuracy", "#Precision", "#Recall", "#F1"), rows)
+    columns = ("Window", "#Labelled", "#Accuracy", "#Precision", "#Recall", "#F1")
+    return _table((*columns, "#Expected accuracy") if estimated else columns, rows)
 
 
 def _measures(windows: Sequence[WindowStatus]) -> str:

@@ -166,9 +166,19 @@ def test_the_demo_agrees_with_scikit_learn(tmp_path, debian):
                     assert_counters(values, model, version, of_version)
                     for window in ("10m", "last 500"):
                         assert_window(values, expected, model=model, version=version, window=window)
+            assert_estimates(demo)
             command = [promtool, "check", "metrics"]
             check = subprocess.run(command, input=demo.scrape().encode(), capture_output=True, check=False)
             assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+def assert_estimates(demo):
+    """Calibrated scores expect of the labelled predictions about what became of them."""
+    where = {"version": "1.0", "window": "10m"}
+    wait_for(lambda: demo.values()("model_estimated_accuracy_ratio", **where), 30)
+    assert abs(demo.values()("model_estimation_error", measure="accuracy", **where)) < 0.05
+    with urllib.request.urlopen(demo.url + "/", timeout=10) as response:
+        assert "Expected accuracy" in response.read().decode()
 
 
 def caught_up(demo):

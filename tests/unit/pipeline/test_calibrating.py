@@ -7,6 +7,7 @@ import pytest
 
 from exporter.errors import StateDamaged
 from exporter.pipeline import Pipeline
+from exporter.pipeline.report import status
 from exporter.state import State
 from tests.estimating import EDGES, drawn, fitted, made, spec, told
 from tests.ledgers import config, model, sample, samples, shown
@@ -191,6 +192,19 @@ def test_an_answer_that_is_no_calibration_is_counted_and_not_used(one):
     assert one.value(FIT) == 0
     assert one.value("model_estimated_accuracy_ratio", window="3600s") is None
     assert len(one.pipeline.due()) == 1
+
+
+def test_the_page_tells_what_is_expected(one):
+    """From the first fit on, beside the accuracy of what is labelled, for windows by time."""
+    one.give(200)
+
+    def told():
+        (version,) = status(one.pipeline.ledgers["m"]).versions
+        return [window.estimated for window in version.windows]
+
+    assert told() == [None]
+    one.fit()
+    assert told() == [one.value("model_estimated_accuracy_ratio", window="3600s")]
 
 
 # --- state ---------------------------------------------------------------------------------------

@@ -72,8 +72,9 @@ def words(html: str) -> str:
 
 def status_of(text: str, number: float | None = 0.5) -> Status:
     window = WindowStatus(
-        name=text, labelled=3, accuracy=number, precision=number, recall=number, f1=number, average="macro"
-    )
+        name=text, labelled=3, accuracy=number, precision=number, recall=number, f1=number, estimated=0.8765,
+        average="macro",
+    )  # fmt: skip
     version = VersionStatus(version=text, predictions=8, labelled=3, pending=5, last_label=NOW - 90, windows=(window,))
     return Status(
         models=(ModelStatus(name=text, task="multiclass", orphan_labels=1, versions=(version,)),),
@@ -113,7 +114,8 @@ def status_of(text: str, number: float | None = 0.5) -> Status:
 def test_quality_and_sources_are_shown():
     """A reader finds the numbers of a model and the state of its sources, with ages and counts made readable."""
     shown = words(draw(status_of("fraud")))
-    for expected in ("50.00 %", "37.5 %", "down", "2 h ago", "1 234 567", "2 min ago", "42 series", "macro"):
+    facts = ("50.00 %", "37.5 %", "down", "2 h ago", "1 234 567", "2 min ago", "42 series", "macro", "87.65 %")
+    for expected in facts:
         assert expected in shown
 
 
