@@ -71,9 +71,10 @@ def test_alertmanager_is_known(stack):
     """Prometheus sends to the Alertmanager, which runs the assembled configuration."""
     active = stack.get("prometheus:9090", "/api/v1/alertmanagers")["data"]["activeAlertmanagers"]
     assert [one["url"] for one in active] == [f"http://{stack.addresses['alertmanager:9093']}/api/v2/alerts"]
-    original = stack.get("alertmanager:9093", "/api/v2/status")["config"]["original"]
-    assert "receiver: mail" in original
-    assert "http://127.0.0.1:9/" in original
+    running = yaml.safe_load(stack.get("alertmanager:9093", "/api/v2/status")["config"]["original"])
+    receivers = {one["name"]: one for one in running["receivers"]}
+    assert running["route"]["receiver"] == "mail"
+    assert receivers["chat"]["webhook_configs"]  # the user's; newer versions hide the address
 
 
 @pytest.mark.parametrize("name", ["prometheus", "alertmanager"])

@@ -68,7 +68,7 @@ receivers:
     opsgenie_configs: [{{api_key_file: '{folder}/key'}}]
     sns_configs:
       - phone_number: '+491700000000'
-        api_url: '{webhook.url}/sns'
+        api_url: '{webhook.url}/sns/'
         sigv4: {{region: eu-central-1, access_key: a, secret_key: b}}
         message: '{{{{ template "model_exporter.sms" . }}}}'
   - name: webhook

@@ -19,6 +19,8 @@ PROMETHEUS_3 = (
     "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
     "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 )
+"""What 3.14 sends; a job that asks for one protocol only sends that and `*/*`."""
+PROTOBUF = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
 
 
 def snapshot() -> Snapshot:
@@ -33,6 +35,11 @@ def snapshot() -> Snapshot:
         ("text/html,application/xhtml+xml,*/*;q=0.8", "text"),
         (PROMETHEUS_2, "openmetrics"),
         (PROMETHEUS_3, "openmetrics"),
+        (f"{PROTOBUF};q=0.7,{PROMETHEUS_3}", "openmetrics"),
+        (f"{PROTOBUF};q=0.6,*/*;q=0.5", "text"),
+        ("application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.6,*/*;q=0.5", "openmetrics"),
+        ("application/openmetrics-text;version=0.0.1;q=0.6,*/*;q=0.5", "text"),
+        ("text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,*/*;q=0.5", "text"),
         ("application/openmetrics-text", "openmetrics"),
         ("APPLICATION/OpenMetrics-Text ; VERSION=1.0.0", "openmetrics"),
         ("application/openmetrics-text;version=2.0.0", "text"),

@@ -54,6 +54,22 @@ def test_metrics_speaks_openmetrics_and_gzip_on_request():
     assert dict(response.headers) == {"Vary": "Accept, Accept-Encoding", "Content-Encoding": "gzip"}
 
 
+@pytest.mark.parametrize(
+    "accept", ["", "*/*", "text/html", "text/plain;version=1.0.0;escaping=allow-utf-8", "application/openmetrics-text"]
+)
+def test_the_content_type_is_one_that_prometheus_takes(accept):
+    """Prometheus 3 drops a scrape whose media type is none of its own; the type is that of the body."""
+    from email.message import Message
+
+    response = ask(site(), "GET", "/metrics", accept=accept)
+    told = Message()
+    told["Content-Type"] = response.content_type
+    openmetrics = told.get_content_type() == "application/openmetrics-text"
+    assert openmetrics or told.get_content_type() == "text/plain"
+    assert (told.get_param("version"), told.get_param("charset")) == ("1.0.0" if openmetrics else "0.0.4", "utf-8")
+    assert response.body.endswith(b"# EOF\n") is openmetrics
+
+
 def test_only_a_whole_scrape_marks_a_snapshot_as_served():
     """HEAD shows nothing to a Prometheus, so the snapshot stays unserved; GET marks it."""
     shown = snapshot()
