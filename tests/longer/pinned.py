@@ -37,7 +37,7 @@ SUITES = (
     "tests/unit/pipeline/test_report.py",
     "tests/unit/pipeline/test_targets.py",
     "tests/dashboards",
-    "tests/e2e/test_demo.py",
+    "tests/e2e/test_demo.py::test_the_demo_agrees_with_scikit_learn",
     "tests/e2e/test_gaps.py",
     "tests/e2e/test_notifications.py",
     "tests/e2e/test_prometheus.py",
