@@ -214,7 +214,6 @@ def table(
     }
     options = {
         "cellHeight": "sm",
-        "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
         "showHeader": True,
         "sortBy": [{"displayName": name, "desc": which == "high"} for name, which in worst],
     }
@@ -230,11 +229,7 @@ def matrix(
     **look: Unpack[Look],
 ) -> Json:  # fmt: skip
     """A table of one label's values by another's, the larger the darker."""
-    options = {
-        "cellHeight": "sm",
-        "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
-        "showHeader": True,
-    }
+    options = {"cellHeight": "sm", "showHeader": True}
     custom = {"align": "auto", "cellOptions": {"type": "color-background", "mode": "gradient"}, "inspect": False}
     return _panel(
         "table", title, description, [query], size=size, look=look, colours="continuous-blues", options=options,
