@@ -1,9 +1,9 @@
 """The releases that docker-compose.yml pins, without containers: python tests/longer/pinned.py FOLDER
 
-FOLDER holds `prometheus`, `promtool`, `alertmanager` and `amtool`, as the archives of their releases do, or as Go
-builds them of their modules; web pages are not needed. Every test that runs one of the programs is run with these in
-place of Debian's, then the checks of tests/longer/newer.py, and tests/longer/stack.py: a quarter to half an hour. Not
-part of .ci/run.
+FOLDER holds `prometheus`, `promtool`, `alertmanager`, `amtool` and `mailpit`, as the archives of their releases do, or
+as Go builds them of their modules; web pages are not needed. Every test that runs one of them is run with these in
+place of Debian's, then what only they can be asked (tests/longer/newer.py, tests/longer/mailbox.py), and
+tests/longer/stack.py: a quarter to half an hour. Not part of .ci/run.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PROGRAMS = {
     "promtool": "prometheus",
     "alertmanager": "alertmanager",
     "amtool": "alertmanager",
+    "mailpit": "mail",
 }
 """Each program, and the service of docker-compose.yml whose image holds it."""
 DEBIANS_NAMES = {"alertmanager": "prometheus-alertmanager"}
@@ -43,13 +44,15 @@ SUITES = (
     "tests/e2e/test_prometheus.py",
     "tests/e2e/test_stack.py",
     "tests/longer/newer.py",
+    "tests/longer/mailbox.py",
 )
 
 
 def version(program: Path) -> str:
     """What *program* says of itself: `3.14.0`; empty if it was built without one."""
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    found = re.search(r"version (\d\S*)", done.stdout + done.stderr)
+    words = ["version", "--no-release-check"] if program.name == "mailpit" else ["--version"]
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=True)
+    found = re.search(r"(?:version | v)(\d\S*)", done.stdout + done.stderr)
     return found[1] if found else ""
 
 
@@ -67,7 +70,7 @@ def compared(programs: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("programs", metavar="FOLDER", type=Path, help="where the four programs are")
+    parser.add_argument("programs", metavar="FOLDER", type=Path, help="where the programs are")
     programs = parser.parse_args().programs.resolve()
     if missing := [name for name in PROGRAMS if not (programs / name).is_file()]:
         sys.exit(f"{programs} lacks {', '.join(missing)}")
