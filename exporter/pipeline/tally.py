@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
 from urllib.parse import quote
 
 import numpy as np
@@ -54,6 +55,7 @@ class Tally:
         self.family = family
         self.by_prediction = getattr(family, "by_prediction", False)
         self.totals = Totals(family.size)
+        self._at_once = isinstance(family, ManyWindows)  # asking that takes as long as making the gauges
         self._calibrated: dict[int, Family] = {}
         """Families that know what the scores of a group mean, by group."""
         self.timed: dict[str, TimeWindow] = {}
@@ -214,8 +216,8 @@ class Tally:
         """Those of all windows."""
         family, windows = self._of_group(group), [*self.timed, *self.counted]
         counts = [self.inside(window, group) for window in windows]
-        if isinstance(family, ManyWindows):
-            every = family.all_window_values(names, np.stack(counts))
+        if self._at_once:
+            every = cast(ManyWindows, family).all_window_values(names, np.stack(counts))
         else:
             every = [list(family.window_values(names, one)) for one in counts]
         self._gauges.update(((window, group, known), values) for window, values in zip(windows, every, strict=True))
