@@ -45,11 +45,12 @@ class Bins:
         """The scores that were asked for last, and their bins: several families are given the same ones."""
 
     def of(self, score: Floats) -> NDArray[np.int64]:
-        """The bin of every *score* from 0 to 1; shape (n,), not to be changed: the next who asks gets the same."""
+        """The bin of every *score* from 0 to 1; shape (n,), read-only: the next who asks gets the same."""
         known, bins = self._last
         if known() is score:
             return bins
         bins = self._find(score)
+        bins.setflags(write=False)
         self._last = weakref.ref(score, self._forget), bins
         return bins
 

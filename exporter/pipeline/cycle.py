@@ -110,18 +110,7 @@ class Pipeline:
         brought up to date even if nothing was delivered.  Returns refusals per (model, role).
         """
         self.save()
-        batches: dict[str, dict[str, list[Batch]]] = defaultdict(lambda: {"predictions": [], "labels": []})
-        touched = [*touched, *(fit.model for fit in fits)]
-        batches.update({model: {"predictions": [], "labels": []} for model in touched})
-        reading: dict[str, dict[str, bool]] = defaultdict(dict)
-        blobs: dict[str, bytes | None] = {}
-        for delivery in deliveries:
-            batch = delivery.poll.batch
-            rows = batches[delivery.model][delivery.role]
-            reading[delivery.model][delivery.role] = delivery.poll.more
-            if batch is not None and len(batch):
-                rows.append(batch)
-            blobs[self._cursor_name(delivery.model, delivery.role)] = msgspec.json.encode(delivery.poll.cursor)
+        batches, reading, blobs = self._by_model(deliveries, [*touched, *(fit.model for fit in fits)])
         for model, roles in batches.items():
             count = {role: sum(map(len, rows)) for role, rows in roles.items()}
             self.ledgers[model].reserve(count["predictions"], count["predictions"] + count["labels"])
@@ -138,6 +127,23 @@ class Pipeline:
         blobs.update(self._watched(looks, now))
         self._unsaved, self._torn = blobs, False
         return refused
+
+    def _by_model(
+        self, deliveries: Iterable[Delivery], touched: Iterable[str]
+    ) -> tuple[dict[str, dict[str, list[Batch]]], dict[str, dict[str, bool]], dict[str, bytes | None]]:
+        """Batches, and whether more is to be read, by model (of *touched* ones, too) and role; and cursors to save."""
+        batches: dict[str, dict[str, list[Batch]]] = defaultdict(lambda: {"predictions": [], "labels": []})
+        batches.update({model: {"predictions": [], "labels": []} for model in touched})
+        reading: dict[str, dict[str, bool]] = defaultdict(dict)
+        blobs: dict[str, bytes | None] = {}
+        for delivery in deliveries:
+            batch = delivery.poll.batch
+            rows = batches[delivery.model][delivery.role]
+            reading[delivery.model][delivery.role] = delivery.poll.more
+            if batch is not None and len(batch):
+                rows.append(batch)
+            blobs[self._cursor_name(delivery.model, delivery.role)] = msgspec.json.encode(delivery.poll.cursor)
+        return batches, reading, blobs
 
     def _watched(self, looks: Sequence[Look], now: float) -> Iterator[tuple[str, bytes | None]]:
         for look in looks:

@@ -159,6 +159,17 @@ def test_models_without_scores_or_estimates_have_none():
         assert (Estimates(spec).size, Realised(spec).size) == (0, 0)
 
 
+def test_scores_are_put_into_bins_once():
+    """Families that are given the same scores share what is found, which none of them can change."""
+    score = np.array([0.2, 0.7])
+    estimates, realised = families((0.5,))
+    found = estimates.bins.of(score)
+    assert realised.bins.of(score) is found
+    assert realised.bins.of(score.copy()) is not found
+    with pytest.raises(ValueError, match="read-only"):
+        found += 1
+
+
 # --- what counters keep --------------------------------------------------------------------------
 
 COUNTS = st.lists(st.integers(0, 1000), min_size=6, max_size=6)
