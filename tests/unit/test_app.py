@@ -118,15 +118,23 @@ def test_threads_and_files_stay_constant_with_a_failing_source(monkeypatch, tmp_
         raise SourceUnavailable("nothing there")
 
     source = script(monkeypatch, answer)
-    threads, before = threading.active_count(), descriptors()
+
+    def held():
+        return threading.active_count(), descriptors()
+
+    def over(polls):
+        """What was held, at least and at most, of threads and of files while the source was asked so often."""
+        found, until = [held()], source.polls + polls
+        wait_for(lambda: found.append(held()) or source.polls >= until, 20)
+        return [(min(of), max(of)) for of in zip(*found, strict=True)]
+
+    before = held()
     with running(monkeypatch, tmp_path, config(tmp_path, labels="scripted: {}")) as exporter:
         exporter.ready()
-        wait_for(lambda: source.polls > 5, 5)
-        during = threading.active_count(), descriptors()
-        polls = source.polls
-        wait_for(lambda: source.polls > polls + 30, 5)
-        wait_for(lambda: (threading.active_count(), descriptors()) <= during, 5)
-    wait_for(lambda: (threading.active_count(), descriptors()) <= (threads, before), 5)
+        early = over(20)
+        over(30)
+        assert all(least <= most for (least, _), (_, most) in zip(over(20), early, strict=True))
+    wait_for(lambda: all(now <= then for now, then in zip(held(), before, strict=True)), 5)
 
 
 # --- the beginning and the end -------------------------------------------------------------------------
