@@ -172,10 +172,13 @@ def test_secrets_stand_in_files_only(own, key):
 
 def test_what_is_no_secret_may_be_written():
     """Keys that only look alike are taken: VictorOps' routing key, Opsgenie's address."""
-    assembled(
+    receivers = assembled(
         receivers="receivers: [{name: a, victorops_configs: [{routing_key: team}],"
         " opsgenie_configs: [{api_url: 'https://api.eu.opsgenie.com'}]}]"
-    )
+    )["receivers"]
+    written = named(receivers, "a")
+    assert written["victorops_configs"][0]["routing_key"] == "team"
+    assert written["opsgenie_configs"][0]["api_url"] == "https://api.eu.opsgenie.com"
 
 
 def test_all_faults_of_all_files_are_listed():

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from exporter.contracts import Clock, FieldSpec, MappingSpec, ModelSpec, Source
-from exporter.errors import SourceDataError
+from exporter.errors import SourceDataError, SourceUnavailable
 from exporter.sources.files import Files
 from exporter.sources.finding import descends, format_of, log_of
 from exporter.sources.mapping import Mapper
@@ -304,6 +304,8 @@ def test_constructor():
     """The source is made from its config, a mapper, a name and a clock, and touches no file before it is polled."""
     mapper = Mapper(MappingSpec(role="labels", fields={"id": FieldSpec(field="id")}), ModelSpec(name="m"), Clock())
     files = Files(Files.Config(path="/nowhere/x.jsonl"), mapper, name="labels", clock=Clock())
+    with pytest.raises(SourceUnavailable, match="no such file"):
+        files.poll(None, _soon(Clock()))
     files.close()
     files.close()
 

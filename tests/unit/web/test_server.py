@@ -350,6 +350,8 @@ def test_stopping_twice_or_before_the_start_does_no_harm():
     server.start()
     server.stop()
     server.stop()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
 def test_port_in_use_tells_what_to_do():
