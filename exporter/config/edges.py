@@ -21,10 +21,14 @@ from exporter.contracts import Floats, MappingSpec, ModelSpec, fixed_width
 
 FIXED = tuple(round(1 / (1 + math.exp(-step / 2)), 6) for step in range(-24, 25))
 """Edges whose log-odds run from -12 to 12 in steps of 1/2: fine near 0 and near 1."""
+COARSE = tuple(round(1 / (1 + math.exp(-odds)), 6) for odds in range(-9, 10))
+"""Edges for several classes, each of which is held against the rest, in steps of 1."""
 
 
 def has_scores(spec: ModelSpec, predictions: MappingSpec) -> bool:
-    """Whether predictions carry the probability of a positive class."""
+    """Whether predictions carry the probability of a positive class, or of each of several."""
+    if spec.task == "multiclass":
+        return spec.probabilities > 0
     compared = predictions.fields.get("predicted")
     by_threshold = compared is not None and compared.threshold is not None
     return spec.task == "binary" and (
@@ -44,10 +48,13 @@ def score_edges(
     """The edges between the bins of a model's scores, none where none are wanted or there was a fault."""
     spec = of
     if written is None:
-        return FIXED
+        return FIXED if spec.task == "binary" else COARSE
     if isinstance(written, list):
         _check(faults, node, written, key)
         return tuple(written)
+    if spec.task != "binary":
+        faults.add(node.mark, key, "a reference tells of a positive class, which there is none of; list the edges")
+        return ()
     try:
         return _of_reference(written, spec, directory)
     except (OSError, ValueError) as error:

@@ -108,6 +108,7 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
     ages.check(faults, node, entry, key)
     if len(faults) > before:
         return BROKEN
+    spec = tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"])
     edges = _score_edges(faults, node, entry, spec, directory)
     if len(faults) > before:
         return BROKEN
@@ -120,7 +121,6 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
         score_edges=edges,
         estimates=tasks.estimates(entry["estimates"]) if edges else None,
     )
-    spec = tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"])
     return _resolved(entry, spec, chosen, thresholds)
 
 

@@ -30,7 +30,7 @@ _KEYS = {
     "betas": CLASSIFICATION,
     "costs": CLASSIFICATION,
     "confidence": CLASSIFICATION,
-    "score_edges": {"binary"},
+    "score_edges": CLASSIFICATION,
     "top_k": {"multiclass"},
     "objectives": _NAMED,
     "baseline": _NAMED,

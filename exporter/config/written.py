@@ -250,7 +250,7 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         Meta(
             description="Ascending edges between the bins of scores of which ROC, precision-recall and calibration "
             "curves are made, or a reference file to take them from; `[]`: no metrics of scores. 49 edges whose "
-            "log-odds lie between -12 and 12."
+            "log-odds lie between -12 and 12; for each of several classes 19, between -9 and 9."
         ),
     ] = None
     coverage_ages: Annotated[

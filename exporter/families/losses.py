@@ -1,4 +1,4 @@
-"""Log loss and Brier score of labelled predictions that carry the probability of the positive class.
+"""Log loss and Brier score of labelled predictions that carry the probability of the positive class, or of all.
 
 Definitions are scikit-learn's (`log_loss`, `brier_score_loss`; User Guide 3.4.4.11 and 3.4.4.15): natural logarithm,
 probabilities clipped to [eps, 1 - eps] of float64, so that one certain and wrong prediction costs 36 and not infinity.
@@ -13,7 +13,13 @@ import numpy as np
 
 from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families.labelled import UNDEFINED, both, twin
-from exporter.families.scores import positive_code, rows_with_score
+from exporter.families.scores import (
+    TASKS,
+    positive_code,
+    rows_with_probabilities,
+    rows_with_score,
+    scored_classes,
+)
 
 COUNTERS = ("model_scored_predictions", "model_log_loss_sum", "model_brier_sum")
 _EPS = float(np.finfo(np.float64).eps)
@@ -27,30 +33,38 @@ class Losses:
         *twin("model_log_loss_sum_total", "Sum of -ln(probability given to the true class) over the labelled "
               "predictions with a score; by model_scored_predictions_total it is the log loss."),
         *twin("model_brier_sum_total", "Sum of (score - outcome)^2, the outcome being 1 for the positive class and "
-              "else 0, over the labelled predictions with a score; by model_scored_predictions_total it is the Brier "
-              "score."),
+              "else 0, over the labelled predictions with a score (of several classes, summed over them: up to 2); by "
+              "model_scored_predictions_total it is the Brier score."),
         MetricSpec("model_log_loss", "gauge", f"Mean of -ln(probability given to the true class), {_OF_WINDOW}",
                    ("window",)),
-        MetricSpec("model_brier_score", "gauge", f"Mean of (score - outcome)^2, {_OF_WINDOW}", ("window",)),
+        MetricSpec("model_brier_score", "gauge", "Mean of (score - outcome)^2, of several classes summed over them, "
+                   f"{_OF_WINDOW}", ("window",)),
         MetricSpec("model_window_scored_predictions", "gauge", "Labelled predictions inside the window that carried "
                    "a score: what the measures of scores rest on.", ("window",)),
     )  # fmt: skip
-    tasks: ClassVar[frozenset[str]] = frozenset({"binary"})
+    tasks: ClassVar[frozenset[str]] = TASKS
     meaning = ""
     feed: ClassVar[Literal["traffic", "scored"]] = "scored"
     windowed: ClassVar[bool] = True
 
     def __init__(self, model: ModelSpec) -> None:
-        self.size = len(COUNTERS) if model.score_edges and model.task in self.tasks else 0
+        self.size = len(COUNTERS) if scored_classes(model) else 0
+        self.binary = model.task == "binary"
         self.positive = positive_code(model)
 
     def cells(self, rows: Scored) -> Cells:
-        row, score, actual = rows_with_score(rows)
-        outcome = (actual == self.positive).astype(np.float64)
-        # |1 - outcome - score| is the probability of the true class, without a branch per row.
-        true_class = np.clip(np.abs(1.0 - outcome - score), _EPS, 1.0 - _EPS)
-        loss = np.abs(np.log(true_class))
-        return Cells(row=row, local=np.zeros(len(score), np.int64), more=((1, loss), (2, np.square(score - outcome))))
+        if self.binary:
+            row, score, actual = rows_with_score(rows)
+            outcome = (actual == self.positive).astype(np.float64)
+            # |1 - outcome - score| is the probability of the true class, without a branch per row.
+            own, squared = np.abs(1.0 - outcome - score), np.square(score - outcome)
+        else:
+            row, scores, actual = rows_with_probabilities(rows)
+            own = scores[np.arange(len(scores)), actual]
+            # the sum of (p - outcome)^2 over the classes, multiplied out
+            squared = np.maximum(np.einsum("ij,ij->i", scores, scores) - 2 * own + 1, 0.0)
+        loss = np.abs(np.log(np.clip(own, _EPS, 1.0 - _EPS)))
+        return Cells(row=row, local=np.zeros(len(own), np.int64), more=((1, loss), (2, squared)))
 
     def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         del names

@@ -65,8 +65,9 @@ def test_written_edges_are_kept():
         (TEXT.replace("predicted: p, score: s", "predicted: {field: s, threshold: 0.4}"), True),
         (TEXT.replace("predicted: p, score: s", "probabilities: s"), True),
         (TEXT.replace('    positive: "1"', "    task: multiclass").replace(", score: s", ""), False),
+        (TEXT.replace('    positive: "1"', "    task: multiclass").replace("score: s", "probabilities: s"), True),
     ],
-    ids=["no score", "score decides", "predicted is a score", "probabilities", "multiclass"],
+    ids=["no score", "score decides", "predicted is a score", "probabilities", "multiclass", "of each class"],
 )
 def test_only_models_with_scores_have_edges(text, there):
     """Where predictions carry no probability of a positive class, nothing is cut into bins."""
@@ -126,6 +127,13 @@ def test_a_reference_that_is_not_there(tmp_path):
     assert faults("    score_edges: {file: nowhere.csv}\n", tmp_path) == [
         "11:25: models.m.score_edges.file: the reference cannot be read: No such file or directory"
     ]
+
+
+def test_a_reference_is_of_two_classes(tmp_path):
+    """Scores of several classes have no one column, so that edges are to be listed."""
+    text = TEXT.replace('    positive: "1"', "    task: multiclass").replace("score: s", "probabilities: s")
+    with pytest.raises(ConfigError, match="which there is none of; list the edges"):
+        parse(text + "    score_edges: {file: a.csv}\n", "m.yml", tmp_path)
 
 
 @pytest.mark.parametrize("line", ["[1, 2]", '{"score": 0.5}', "{"])

@@ -14,7 +14,9 @@ from exporter.families.losses import Losses
 from exporter.families.scores import Scores
 from tests.scored import DISTRIBUTIONS, drifted, gauges, model, rows, sums
 
-AUC, AP, ECE = "model_roc_auc_ratio", "model_average_precision_ratio", "model_expected_calibration_error_ratio"
+AUC, AP, ECE = (
+    (f"model_{measure}_ratio", "binary") for measure in ("roc_auc", "average_precision", "expected_calibration_error")
+)
 BOUND = "model_quality_bound_ratio"
 ROWS = 100_000
 
@@ -176,9 +178,11 @@ def test_counters_make_the_curve():
         here = (score >= float(low)) & (score < float(high))
         assert told["model_score_edge", low, high] == float(low)
         for word, side in (("positive", outcome), ("negative", ~outcome)):
-            assert told["model_score_at_least_total", word, low, high] == (side & (score >= float(low))).sum()
-            assert told["model_score_sum_total", word, low, high] == pytest.approx(score[side & here].sum(), abs=1e-9)
-            assert told["model_score_at_least_retracted_total", word, low, high] == 0
+            assert told["model_score_at_least_total", "yes", word, low, high] == (side & (score >= float(low))).sum()
+            assert told["model_score_sum_total", "yes", word, low, high] == pytest.approx(
+                score[side & here].sum(), abs=1e-9
+            )
+            assert told["model_score_at_least_retracted_total", "yes", word, low, high] == 0
 
 
 # --- calibration ---------------------------------------------------------------------------------

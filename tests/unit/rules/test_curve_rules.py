@@ -11,7 +11,7 @@ import pytest
 import yaml
 from sklearn import metrics
 
-from exporter.config.edges import FIXED, balanced
+from exporter.config.edges import COARSE, FIXED, balanced
 from exporter.contracts import Batch, Categorical, Poll, fixed_width
 from exporter.families import confidence
 from exporter.pipeline import Delivery, Pipeline
@@ -45,21 +45,22 @@ def drawn():
 def replica(name, edges, shard):
     """Samples of a replica before it has read anything, and after."""
     outcome, score = shard
-    fraud = model(name, task="binary", positive="yes", classes=("no", "yes"), score_edges=tuple(edges))
-    pipeline = Pipeline(config(fraud), State(None))
-    ids, count = keys(range(len(outcome))), len(outcome)
-    codes = {"no": 0, "yes": 1}
+    count, several = len(outcome), score.ndim > 1
+    names = [f"class {at}" for at in range(score.shape[1])] if several else ["no", "yes"]
+    words = {"probabilities": len(names)} if several else {"task": "binary", "positive": "yes"}
+    scored = model(name, classes=tuple(names), score_edges=tuple(edges), **words)
+    pipeline = Pipeline(config(scored), State(None))
+    predicted = score.argmax(axis=1) if several else score >= np.median(score)
     made = Batch(
         role="predictions",
-        key=ids,
+        key=keys(range(count)),
         time=np.zeros(count),
-        predicted=Categorical((score >= np.median(score)).astype(np.int32), list(codes)),
+        predicted=Categorical(predicted.astype(np.int32), names),
         version=Categorical(np.zeros(count, np.int32), ["1"]),
-        score=score,
+        score=None if several else score,
+        made={"probabilities": score} if several else {},
     )
-    told = Batch(
-        role="labels", key=ids, time=np.ones(count), actual=Categorical(outcome.astype(np.int32), list(codes))
-    )
+    told = Batch(role="labels", key=made.key, time=np.ones(count), actual=Categorical(outcome.astype(np.int32), names))
     pipeline.absorb([Delivery(name, "predictions", Poll(made, None))])
     before = samples(shown(pipeline))
     pipeline.absorb([Delivery(name, "labels", Poll(told, None))])
@@ -115,6 +116,30 @@ def expected(name, edges, shards):
         yield near(f'model:model_quality:{side}_increase1d{{{of}, measure="roc_auc"}}', bound, 2e-3)
 
 
+def of_several_classes():
+    """True classes and the probabilities of all of them, on each of two replicas."""
+    rng = np.random.default_rng(4)
+    for rows, scale in zip(SHARDS, (2.0, 1.0), strict=True):
+        actual = rng.choice(3, rows, p=[0.7, 0.25, 0.05])
+        odds = rng.normal(0, 1, (rows, 3))
+        odds[np.arange(rows), actual] += 1.5
+        weight = np.exp(scale * odds)
+        yield actual, weight / weight.sum(axis=1, keepdims=True)
+
+
+def expected_of_several(name, shards):
+    actual, probabilities = (np.concatenate([shard[at] for shard in shards]) for at in (0, 1))
+    area = metrics.roc_auc_score(actual, probabilities, multi_class="ovr", average="macro")
+    precision = metrics.average_precision_score(np.eye(3)[actual], probabilities, average="macro")
+    for level in ("model", "model_version"):
+        record = f'{level}:model_quality:ratio_increase1d{{model="{name}", measure='
+        yield near(f'{record}"roc_auc"}}', area, 1e-3)
+        yield near(f'{record}"average_precision"}}', precision, 5e-3)
+    of = f'{{model="{name}"}}'
+    yield near(f"model:model_log_loss:mean_increase1d{of}", metrics.log_loss(actual, probabilities), 1e-9)
+    yield near(f"model:model_brier_score:mean_increase1d{of}", metrics.brier_score_loss(actual, probabilities), 1e-9)
+
+
 def evaluated(debian, folder, inputs, expressions):
     """Lets promtool evaluate all rules over *inputs*, and *expressions* over those; returns those that are not 1."""
     tests = {
@@ -146,6 +171,10 @@ def test_curves_over_two_unequal_replicas(debian, tmp_path):
             inputs += series(name, number, *replica(name, edges, shard))
         expressions += expected(name, edges, shards)
     assert len(expressions) > 100
+    several = list(of_several_classes())
+    for number, shard in enumerate(several):
+        inputs += series("several", number, *replica("several", COARSE, shard))
+    expressions += expected_of_several("several", several)
     evaluated(debian, tmp_path, inputs, expressions)
 
 
