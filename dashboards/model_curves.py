@@ -8,7 +8,7 @@ from dashboards.panels import Column, Now, Query, scatter, stat, table, timeseri
 from dashboards.queries import one_model as of
 
 VERSION = 'version="$version"'
-POINT = "job, model, version, threshold"
+POINT = "job, model, version, class, threshold"
 NO_SCORES = "No scores"
 DAY = "over one day, by the time of the label, over all replicas"
 QUALITY = "model:model_quality:ratio_increase1d"
@@ -19,6 +19,7 @@ LOSSES = {
     "expected calibration error": "model:model_expected_calibration_error:ratio_increase1d",
 }
 TOLD = ", ".join(f"`{record}`" for record in LOSSES.values())
+OF_SEVERAL = "Of several classes: the mean of each against the rest."
 HIGHEST = "above all"
 """Where a curve begins: the threshold that no score reaches, a text that sorts behind all numbers."""
 
@@ -55,7 +56,7 @@ def _roc() -> Json:
     return scatter(
         "ROC curve: version $version",
         f"True against false positive rate of version $version at each threshold of the score, {DAY}. The nearer to "
-        f"the upper left, the better; the diagonal is chance. Records: `{_at(across)}`, `{_at(up)}`.",
+        f"the upper left, the better; the diagonal is chance. {OF_SEVERAL} Records: `{_at(across)}`, `{_at(up)}`.",
         ("threshold", "Scores from"), columns, lines=["True positive rate"], diagonal="Chance",
         unit="percentunit", minimum=0, maximum=1, empty=NO_SCORES,
         overrides=[line("True positive rate", CALM), _reference("Chance")],
@@ -65,21 +66,21 @@ def _roc() -> Json:
 def _from_zero(record: str, other: str) -> str:
     """A rate at each threshold, and where it begins: nothing is above all scores."""
     points = _point(record, other)
-    return f'max by (threshold) ({points} or label_replace(0 * max({points}), "threshold", "{HIGHEST}", "", ""))'
+    return f'avg by (threshold) ({points} or label_replace(0 * max({points}), "threshold", "{HIGHEST}", "", ""))'
 
 
 def _precision_recall() -> Json:
     across, up = "true_positive_rate:ratio", "precision:ratio"
     lowest = of(_at(up), VERSION, 'threshold=~"0[.]0+"')
     columns = [
-        Column("Recall", f"max by (threshold) ({_point(across, up)})"),
-        Column("Precision", f"max by (threshold) ({_point(up, across)})"),
-        Column("Share of positives", f"max by (threshold) (0 * ({_point(up, across)}) + scalar(max({lowest})))"),
+        Column("Recall", f"avg by (threshold) ({_point(across, up)})"),
+        Column("Precision", f"avg by (threshold) ({_point(up, across)})"),
+        Column("Share of positives", f"avg by (threshold) (0 * ({_point(up, across)}) + scalar(avg({lowest})))"),
     ]
     return scatter(
         "Precision and recall: version $version",
         f"Precision against recall of version $version at each threshold of the score, {DAY}. The nearer to the upper "
-        "right, the better; the line is chance: the precision of calling everything positive. "
+        f"right, the better; the line is chance: the precision of calling everything positive. {OF_SEVERAL} "
         f"Records: `{_at(across)}`, `{_at(up)}`.",
         ("threshold", "Scores from"), columns, lines=["Precision", "Share of positives"],
         unit="percentunit", minimum=0, maximum=1, empty=NO_SCORES,
@@ -91,14 +92,14 @@ def _calibration() -> Json:
     across, up, scores = "score:mean", "positives:ratio", "model_threshold:model_scores:increase1d"
     count = f"sum without (actual) ({of(scores, VERSION)}) and on ({POINT}) ({_point(up, across)})"
     columns = [
-        Column("Mean score", f"max by (threshold) ({_point(across, up)})"),
-        Column("Share of positives", f"max by (threshold) ({_point(up, across)})"),
-        Column("Number of scores", f"max by (threshold) ({count})"),
+        Column("Mean score", f"avg by (threshold) ({_point(across, up)})"),
+        Column("Share of positives", f"avg by (threshold) ({_point(up, across)})"),
+        Column("Number of scores", f"sum by (threshold) ({count})"),
     ]
     return scatter(
         "Calibration: version $version",
         f"What the scores of a bin say on average, and what came true, of version $version {DAY}; the larger the "
-        "point, the more scores. Below the diagonal the model promises too much, above it too little. "
+        f"point, the more scores. Below the diagonal the model promises too much, above it too little. {OF_SEVERAL} "
         f"Records: `{_at(across)}`, `{_at(up)}`, `{scores}`.",
         ("threshold", "Scores from"), columns, lines=["Share of positives"], diagonal="Mean score comes true",
         bubbles="Number of scores", unit="percentunit", minimum=0, maximum=1, empty=NO_SCORES,

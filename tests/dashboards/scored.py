@@ -59,7 +59,8 @@ def courses(
         for actual, column in counts.items():
             at_least = list(itertools.accumulate(shares[actual][::-1]))[::-1]
             for index, end in enumerate(ends):
-                of, score = labels | end | {"actual": actual}, shares[actual][index] * means[index]
+                of = labels | end | {"actual": actual, "class": "positive"}
+                score = shares[actual][index] * means[index]
                 yield f"model_score_at_least{kind}_total", of, times, [n * part * at_least[index] for n in column]
                 yield f"model_score_sum{kind}_total", of, times, [n * part * score for n in column]
 
