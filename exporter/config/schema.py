@@ -119,7 +119,7 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
         latency_buckets=with_bounds(spec.latency_buckets, thresholds, "latency_p95", "latency_p99") if latency else (),
         delay_buckets=with_bounds(spec.delay_buckets, thresholds, "label_delay"),
         score_edges=edges,
-        estimates=tasks.estimates(entry["estimates"]) if edges else None,
+        estimates=tasks.estimates(entry["estimates"]) if edges and spec.task == "binary" else None,
     )
     return _resolved(entry, spec, chosen, thresholds)
 

@@ -96,8 +96,10 @@ def _binary(actual: list[Any], predicted: list[Any]) -> Measures:
     found["model_brier_score"] = float(metrics.brier_score_loss(actual, score, pos_label="malignant"))
     if len(set(actual)) == 2:
         positive = [one == "malignant" for one in actual]
-        found["model_roc_auc_ratio"] = float(metrics.roc_auc_score(positive, score))
-        found["model_average_precision_ratio"] = float(metrics.average_precision_score(positive, score))
+        found['model_roc_auc_ratio{average="binary"}'] = float(metrics.roc_auc_score(positive, score))
+        found['model_average_precision_ratio{average="binary"}'] = float(
+            metrics.average_precision_score(positive, score)
+        )
     return found
 
 
@@ -111,7 +113,19 @@ def _multiclass(actual: list[Any], predicted: list[Any]) -> Measures:
     codes = np.array([CULTIVARS.index(one) for one in actual])
     chances = np.array([one["probabilities"] for one in predicted])
     top = metrics.top_k_accuracy_score(codes, chances, k=2, labels=range(len(CULTIVARS)))
-    return found | {'model_top_k_accuracy_ratio{k="2"}': float(top)}
+    found['model_top_k_accuracy_ratio{k="2"}'] = float(top)
+    found["model_log_loss"] = float(metrics.log_loss(codes, chances, labels=range(len(CULTIVARS))))
+    outcomes = codes[:, None] == np.arange(len(CULTIVARS))
+    found["model_brier_score"] = float(((chances - outcomes) ** 2).sum(axis=1).mean())
+    there = [code for code in range(len(CULTIVARS)) if 0 < outcomes[:, code].sum() < len(codes)]
+    for average in ("macro", "weighted") if there else ():
+        for name, function in _AREAS.items():
+            area = getattr(metrics, function)(outcomes[:, there], chances[:, there], average=average)
+            found[f'model_{name}_ratio{{average="{average}"}}'] = float(area)
+    return found
+
+
+_AREAS = {"roc_auc": "roc_auc_score", "average_precision": "average_precision_score"}
 
 
 def _multilabel(actual: list[Any], predicted: list[Any]) -> Measures:

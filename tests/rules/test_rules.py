@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections import defaultdict
 from functools import cache
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "alert_rules"
 RUNBOOKS = ROOT / "docs/runbooks"
 FILES = [FOLDER / f"{name}.yml" for name in ("links", "recording", "versions", "alerts", "segments", "estimates")]
+RECORDING = [path for path in sorted(FOLDER.glob("*.yml")) if "record:" in path.read_text()]
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 REPLICA = "instance, pod, container, endpoint, node"
 OF_PROMETHEUS = {"up", "ALERTS"}
@@ -112,6 +113,23 @@ def test_groups():
         assert len(group["rules"]) <= 20, group["name"]
         assert group["interval"] in {"1m", "3m"}
     assert all(len(name) <= 40 for name in NAMES)
+
+
+def test_no_two_groups_write_one_series():
+    """Each at times of its own, they would send Prometheus samples out of order."""
+    owners = defaultdict(list)
+    for path in RECORDING:
+        for group in groups(path):
+            for rule in group["rules"]:
+                if "record" in rule:
+                    owners[rule["record"]].append((group["name"], rule.get("labels", {})))
+    shared = [
+        record
+        for record, written in owners.items()
+        for one, other in combinations(written, 2)
+        if one[0] != other[0] and all(one[1][key] == other[1][key] for key in one[1].keys() & other[1].keys())
+    ]
+    assert shared == []
 
 
 def test_records_are_named_as_the_rest():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -96,19 +97,19 @@ def newcombe(measure, one, other):
 
 def expected():
     """What the rules must record, by record: one series per model and measure, of the challenger."""
-    found = {name: [] for name in ("difference", "difference_lower", "difference_upper", "zscore", "lower", "upper")}
+    found = defaultdict(list)
     for model, (champion, challenger) in MODELS.items():
         for measure, one in shares(challenger).items():
             other = shares(champion)[measure]
             low, high = newcombe(measure, one, other)
             wilson = [as_measure(measure, bound) for bound in proportion_confint(*one, method="wilson")]
             values = {
-                "difference": as_measure(measure, one[0] / one[1]) - as_measure(measure, other[0] / other[1]),
-                "difference_lower": low,
-                "difference_upper": high,
-                "zscore": proportions_ztest([one[0], other[0]], [one[1], other[1]])[0],
-                "lower": wilson[0],
-                "upper": wilson[1],
+                "quality:difference": as_measure(measure, one[0] / one[1]) - as_measure(measure, other[0] / other[1]),
+                "quality:difference_lower": low,
+                "quality:difference_upper": high,
+                "quality:zscore": proportions_ztest([one[0], other[0]], [one[1], other[1]])[0],
+                "compared_quality:lower": wilson[0],
+                "compared_quality:upper": wilson[1],
             }
             for name, value in values.items():
                 found[name].append((model, measure, float(value)))
@@ -124,7 +125,7 @@ def test_intervals_and_z_scores_are_those_of_statsmodels(debian, tmp_path):
             f'label_replace(label_replace(vector({value!r}), "model", "{m}", "", ""), "measure", "{one}", "", "")'
             for m, one, value in wanted
         ]
-        record = f'model_version:model_quality:{name}_increase1d{{version="2"}}'
+        record = f'model_version:model_{name}_increase1d{{version="2"}}'
         near = f"abs({record} - on (model, measure) ({' or '.join(terms)})) < bool {EPSILON}"
         samples = [{"labels": f'{{model="{m}", measure="{one}"}}', "value": 1} for m, one, _ in wanted]
         cases.append({"expr": near, "eval_time": f"{MINUTES}m", "exp_samples": samples})

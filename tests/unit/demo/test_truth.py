@@ -82,7 +82,7 @@ def test_what_is_undefined_is_left_out():
     only_benign = truth.measure(CANCER, [benign])
     assert only_benign["model_accuracy_ratio"] == 1.0
     assert 'model_recall_ratio{average="binary"}' not in only_benign
-    assert "model_roc_auc_ratio" not in only_benign
+    assert 'model_roc_auc_ratio{average="binary"}' not in only_benign
     wine = row("barolo", cultivar="barbera", probabilities=[0.2, 0.1, 0.7])
     never_right = truth.measure(WINE, [wine])
     assert 'model_precision_ratio{average="macro"}' not in never_right
