@@ -48,7 +48,6 @@ class Fitter:
         self._clock = clock
         self._program = program
         self._timeout = timeout
-        self._busy = False
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
@@ -58,8 +57,12 @@ class Fitter:
 
     @property
     def free(self) -> bool:
-        """Whether no child is at work."""
+        """Whether no child is at work, and nothing that one told waits to be taken in."""
         return not self._busy
+
+    def settle(self) -> None:
+        """What was told has been taken in: the next may begin."""
+        self._busy = False
 
     @property
     def owes(self) -> bool:
@@ -89,6 +92,7 @@ class Fitter:
     def start(self) -> None:
         """Make fits, also after `stop`."""
         self._stop = threading.Event()
+        self._busy = False
 
     def stop(self) -> None:
         """End a child that is at work; what it would have told is asked for again by the next start."""
@@ -112,7 +116,6 @@ class Fitter:
     def _tell(self, ended: Sequence[Fit], stop: threading.Event) -> None:
         if not stop.is_set():
             self._remember(ended)
-        self._busy = False
         self._inbox.put(Fitted(self, ended), stop)
 
     def _ask(self, request: list[Mapping[str, list[float]]], stop: threading.Event) -> tuple[str, list[list[float]]]:

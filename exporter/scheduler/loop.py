@@ -224,6 +224,8 @@ class Scheduler:
                 if feed.key in late:
                     self._refuse(feed, late[feed.key])
             self._note_folded()
+        if fits:
+            self.fitter.settle()
         self._counted, self._waiting = reports, []
         self._save()
         if self.fitter.free and (deliveries or fits or self.fitter.owes):

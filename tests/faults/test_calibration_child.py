@@ -18,6 +18,7 @@ from exporter.telemetry import Telemetry
 from tests.estimating import drawn, made, spec, told
 from tests.ledgers import config, sample, samples, shown
 
+ANSWERS = "print('[[' + ','.join(['0.5'] * 20) + ']]')"
 CRASHES = "import sys; sys.exit('no memory')"
 DIES = "import os; os.abort()"
 HANGS = "import time; time.sleep(600)"
@@ -119,7 +120,7 @@ def test_a_child_that_cannot_be_started_is_a_crash(exporter):
 
 def test_a_fitter_that_cannot_begin_is_a_crash(exporter, hands, monkeypatch):
     """No more threads, or no memory for the question or the answer: the next try comes after a minute."""
-    one = exporter(PROGRAM, 120.0)
+    one = exporter(ANSWERS)
     one.cycle()
     assert one.count("fitted") == 1
     score, outcome = drawn(200)
@@ -153,7 +154,7 @@ def test_what_failed_is_tried_again_ever_later(exporter, hands):
         assert not one.scheduler.fitter.free
         one.cycle()
     assert one.count("crashed") == 4
-    one.scheduler.fitter._program = PROGRAM
+    one.scheduler.fitter._program = (sys.executable, "-c", ANSWERS)
     hands.monotonic += 480
     one.scheduler.cycle()
     one.cycle()
@@ -188,3 +189,26 @@ def test_the_cycle_asks_by_itself_and_takes_the_answer_later(exporter, hands):
     found = samples(shown(one.pipeline))
     assert found[sample("model_calibration_labelled_predictions")] == 200
     assert 0.6 < found[sample("model_estimated_accuracy_ratio", window="3600s")] < 0.9
+
+
+def test_an_answer_that_waits_is_not_asked_for_again(exporter):
+    """A cycle that ran while the child answered has not taken that in yet: it starts no second child."""
+    one = exporter(ANSWERS)
+    one.scheduler.fitter.wait()
+    assert not one.scheduler.fitter.free
+    one.cycle()
+    assert one.scheduler.fitter.free
+    assert one.count("fitted") == 1
+
+
+def test_a_fitter_that_was_stopped_begins_anew(exporter):
+    """What it was about to tell is asked for again, and answered."""
+    one = exporter(HANGS, 120.0)
+    one.scheduler.fitter.stop()
+    one.fits()
+    one.scheduler.fitter.wait()
+    one.scheduler.fitter._program = (sys.executable, "-c", ANSWERS)
+    one.scheduler.fitter.start()
+    one.fits()
+    one.cycle()
+    assert one.count("fitted") == 1
