@@ -8,6 +8,7 @@ those.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from exporter.contracts import Cells, Codes, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import confidence
 from exporter.families.bins import bins_of
-from exporter.families.curves import Areas, areas
+from exporter.families.curves import areas
 from exporter.families.labelled import UNDEFINED, both, twin
 
 TASKS = frozenset({"binary", "multiclass"})
@@ -27,8 +28,7 @@ _OF_WINDOW = (
     "over the labelled predictions with scores whose label falls into the window; of several classes, the mean over "
     "those that occur, each against the rest; computed each cycle."
 )
-_MEASURES = {"roc_auc": "roc", "average_precision": "average_precision",
-             "expected_calibration_error": "calibration_error"}  # fmt: skip
+_MEASURES = ("roc_auc", "average_precision", "expected_calibration_error")
 
 
 class Scores:
@@ -111,25 +111,29 @@ class Scores:
         return [*averaged, *(confidence.series("roc_auc") if self.binary else [])]
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
+        return self.all_window_values(names, counts[np.newaxis])[0]
+
+    def all_window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[list[float]]:
         del names
-        found = areas(self.bins, counts.reshape(2, 2, len(self.classes), self.bins.count))
-        measures: list[Floats] = [getattr(found, name) for name in _MEASURES.values()]
-        if self.binary:
-            return [*(float(values[0]) for values in measures), *self._bounds(found)]
-        there = found.positives > 0
+        sums = counts.reshape(len(counts), 2, 2, len(self.classes), self.bins.count).transpose(1, 2, 0, 3, 4)
+        of_window = self._of_the_one if self.binary else self._means
+        return [of_window(*one) for one in zip(*areas(self.bins, sums), strict=True)]
+
+    def _of_the_one(self, positives: Floats, negatives: Floats, *measures: Floats) -> list[float]:
+        area, *others = (measure.item() for measure in measures)
+        rows = 0.0 if math.isnan(area) else confidence.rows_of_area(area, positives.item(), negatives.item())
+        return [area, *others, *confidence.wilson(area, rows, self.deviations)]
+
+    def _means(self, positives: Floats, negatives: Floats, *measures: Floats) -> list[float]:
+        del negatives
+        there = positives > 0
         if not there.any():
             return [UNDEFINED] * (len(measures) * len(self.averages))
-        weights = found.positives[there] / found.positives.sum()
+        weights = positives[there] / positives.sum()
         *curves, error = measures
         means = [(values[there].mean(), values[there] @ weights) for values in curves]
         means.append((error.mean(), error[there] @ weights))  # a class that does not occur has scores, too
         return [float(value) for pair in means for value in pair]
-
-    def _bounds(self, found: Areas) -> tuple[float, float]:
-        area, positives, negatives = (float(part[0]) for part in (found.roc, found.positives, found.negatives))
-        if not positives * negatives:
-            return UNDEFINED, UNDEFINED
-        return confidence.wilson(area, confidence.rows_of_area(area, positives, negatives), self.deviations)
 
 
 def scored_classes(model: ModelSpec) -> tuple[str, ...]:
