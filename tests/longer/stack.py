@@ -1,7 +1,7 @@
 """The stack for as long as its slowest rules need: python tests/longer/stack.py
 
 Starts what tests/e2e/test_stack.py starts, and waits until Prometheus has evaluated every group by itself and
-Alertmanager has received the watchdog: about five minutes. Not part of .ci/run.
+Alertmanager has received the watchdog: about four minutes. Not part of .ci/run.
 """
 
 from __future__ import annotations
