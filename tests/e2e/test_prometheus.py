@@ -60,19 +60,20 @@ POOLED = [row for shard in SHARDS.values() for row in shard]
 GROWN = rows(3, 120, 0.8)
 
 
-def append(folder, pairs, version="1", start=0):
+def append(folder, pairs, version="1", between=lambda: None):
     """Log *pairs* as predictions and then as their labels; every tenth label is first told wrongly, and corrected."""
     logged, told = [], []
-    for at, (actual, predicted) in enumerate(pairs, start):
+    for at, (actual, predicted) in enumerate(pairs):
         of = {"id": f"{version}-{at}"}
         logged.append({**of, "time": 1700000000 + at, "class": predicted, "version": version})
         if at % 10 == 0:
             wrong = "legit" if actual == "fraud" else "fraud"
             told.append({**of, "time": 1700000500 + at, "class": wrong})
         told.append({**of, "time": 1700001000 + at, "class": actual})
-    for name, lines in (("predictions.jsonl", logged), ("labels.jsonl", told)):
+    for name, lines, then in (("predictions.jsonl", logged, between), ("labels.jsonl", told, lambda: None)):
         with (folder / name).open("a") as file:
             file.writelines(json.dumps(line) + "\n" for line in lines)
+        then()
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +154,12 @@ def test_promql_over_replicas_is_scikit_learns_answer(prometheus):
 
 def test_the_first_events_of_a_new_series_are_not_lost(exporters, prometheus):
     """Rows of a version never seen before are scraped as 0 first, so that all of them are an increase."""
-    append(exporters["grown"].folder, GROWN, version="2")
     of = 'kind="grown",version="2"'
+
+    def predicted():  # a correction of a label that came before its prediction takes nothing back
+        prometheus.once(f"sum(model_predictions_total{{{of}}})", len(GROWN))
+
+    append(exporters["grown"].folder, GROWN, version="2", between=predicted)
     prometheus.once(net("model_labelled_predictions", of), len(GROWN))
     truth = Counter(GROWN)
 
