@@ -32,9 +32,14 @@ def query(stack, expression):
 
 def test_targets(stack):
     """Everything is scraped, and so is a target from a file of the user's."""
-    up = {one["metric"]["job"]: one["value"][1] for one in query(stack, "min by (job) (up)")["data"]["result"]}
-    assert up == {"model-exporter": "1", "prometheus": "1", "alertmanager": "1"}
-    assert query(stack, 'count(up{team="mine"} == 1)')["data"]["result"][0]["value"][1] == "1"
+
+    def up():
+        answer = query(stack, "min by (job, team) (up)")["data"]["result"]
+        return {(one["metric"]["job"], one["metric"].get("team", "")): one["value"][1] for one in answer}
+
+    jobs = [("model-exporter", ""), ("model-exporter", "mine"), ("prometheus", ""), ("alertmanager", "")]
+    # A target is told to be up a moment before its first samples can be asked for.
+    wait_for(lambda: up() == dict.fromkeys(jobs, "1"), 20, "everything scraped")
 
 
 def test_the_demo_arrives(stack):
