@@ -86,7 +86,7 @@ class Tally:
         """Count *rows* into the totals and the windows by time; *stretches* may be shared by all families."""
         if not len(rows):
             return
-        self._gauges.clear()
+        self.clear_gauges()
         cells = self.family.cells(rows)
         parts = self._parts(cells, rows.group)
         if cells.weight is not None or cells.more:
@@ -143,7 +143,7 @@ class Tally:
         """Count rows in that entered, and out that left, the *window* by count called *name*."""
         if name not in self.counted:
             return
-        self._gauges.clear()
+        self.clear_gauges()
         sums, columns = self.counted[name], self._columns
         parts = [self._parts(self.family.cells(rows), rows.group) for rows in (entered, left)]
         came, gone = map(columns.sums, parts)
@@ -161,20 +161,20 @@ class Tally:
             self.counted[name].add(columns.cells, columns.sums(parts[0]))
 
     def advance(self, now: float) -> None:
-        self._gauges.clear()
+        self.clear_gauges()
         for window in self.timed.values():
             window.advance(now)
 
     def calibrate(self, group: int, family: Family) -> None:
         """Make all values of *group* by *family* from now on: the same as this one's, by another calibration."""
-        self._gauges.clear()
+        self.clear_gauges()
         self._calibrated[group] = family
 
     def _of_group(self, group: int) -> Family:
         return self._calibrated.get(group, self.family)
 
     def clear(self, group: int) -> None:
-        self._gauges.clear()
+        self.clear_gauges()
         self.totals.clear(group)
 
     # --- values ----------------------------------------------------------------------------------
@@ -197,6 +197,10 @@ class Tally:
         for window in served(self.family, windows):
             out += self.gauges(names, window.name, group)
         return out
+
+    def clear_gauges(self) -> None:
+        """Forget what `gauges` has made: something has changed."""
+        self._gauges.clear()
 
     def gauge_series(self, names: Names) -> Sequence[Series]:
         """The gauges of one window, without its label; they change only with how many names there are."""
@@ -241,7 +245,7 @@ class Tally:
 
     def load(self, name: str, blob: bytes) -> bool:
         """Take back what `changes` gave; returns false for a window that is no longer configured."""
-        self._gauges.clear()
+        self.clear_gauges()
         kind, _, key = name.partition("/")
         owners = {quote(window, safe=""): sums for window, sums in self.timed.items()} | {"total": self.totals}
         if kind in owners:
