@@ -36,6 +36,7 @@ class Bins:
         self.count = len(self.edges) + 1
         self.lower = np.concatenate([[0.0], self.edges])
         self.upper = np.concatenate([self.edges, [1.0]])
+        self.width = self.upper - self.lower
         starts, stops = _grid()
         self._first = np.searchsorted(self.edges, starts, side="right").astype(np.int64)
         several = np.searchsorted(self.edges, stops, side="right") - self._first > 1

@@ -23,6 +23,8 @@ _WEIGHTS = np.array([
     0.23395696728634552, 0.18038078652406936, 0.08566224618958514,
 ])  # fmt: skip
 """Gauss-Legendre quadrature over 0 to 1, of order 6; written out, because numpy.polynomial takes a megabyte."""
+_LEAST = 1e-9
+"""Nearer than this to an edge of a bin, in parts of its width, is on the edge."""
 
 
 class Areas(NamedTuple):
@@ -40,26 +42,18 @@ def areas(bins: Bins, sums: Floats) -> Areas:
 
     The first of either two is of negatives, the second of positives.
     """
-    (negative, positive), total = sums[0], sums[1].sum(axis=0)
-    negatives, positives = negative.sum(axis=-1), positive.sum(axis=-1)
-    gap = np.where(negative + positive > 0, np.abs(total - positive), 0.0).sum(axis=-1)
+    counts, scores = sums
+    negative, positive = counts
+    negatives, positives = whole = counts.sum(axis=-1)
+    up_to = counts.cumsum(axis=-1)
     right, tied = _ranked_right(bins, sums)
-    below = negative.cumsum(axis=-1) - negative
-    ranked = (positive * (below + right * negative)).sum(axis=-1)
-    precision = _precision(positive[..., ::-1], negative[..., ::-1], right[..., ::-1], tied[..., ::-1])
-    return Areas(
-        positives=positives,
-        negatives=negatives,
-        roc_auc=_share(ranked, positives * negatives),
-        average_precision=_share((positive[..., ::-1] * precision).sum(axis=-1), positives),
-        expected_calibration_error=_share(gap, positives + negatives),
-    )
-
-
-def _share(part: Floats, whole: Floats) -> Floats:
-    """part / whole, at most 1, and undefined over nothing."""
-    share: Floats = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-    return np.minimum(share, 1.0)
+    ranked = positive * (up_to[0] - negative + right * negative)
+    precise = positive * _precision(counts, whole[..., np.newaxis] - up_to, right, tied)
+    gap = np.abs(scores[0] + scores[1] - positive)
+    parts = np.array([ranked, precise, gap]).sum(axis=-1)
+    wholes = np.array([positives * negatives, positives, positives + negatives])
+    shares = np.divide(parts, wholes, out=np.full(wholes.shape, np.nan), where=wholes > 0)
+    return Areas(positives, negatives, *np.minimum(shares, 1.0))
 
 
 def _ranked_right(bins: Bins, sums: Floats) -> tuple[Floats, NDArray[np.bool_]]:
@@ -71,24 +65,23 @@ def _ranked_right(bins: Bins, sums: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     in wide outer bins (m near 0: u / (u + v)).
     """
     counts, scores = sums
-    both_there = counts.all(axis=0)
-    mean = scores / np.maximum(counts, 1.0)
-    v, u = _between((mean - bins.lower) / (bins.upper - bins.lower), 0.0, 1.0)
-    m = (u + v) / 2
-    spread = 4 * m * (1 - m)
-    right = 0.5 + (u - v) / np.where(spread > 0, spread, 1.0)
-    at_edge = both_there & (m < 1e-9)
-    return np.where(both_there & (spread > 1e-9), _between(right, 0.0, 1.0), 0.5), at_edge
+    both_there = counts[0] * counts[1] > 0
+    v, u = _between((scores / np.maximum(counts, 1.0) - bins.lower) / bins.width, 0.0, 1.0)
+    both = u + v  # 2 m
+    spread = both * (2 - both)
+    right = _between(0.5 + (u - v) / np.maximum(spread, _LEAST), 0.0, 1.0)
+    return np.where(both_there & (spread > _LEAST), right, 0.5), both_there & (both < _LEAST)
 
 
-def _precision(positive: Floats, negative: Floats, right: Floats, tied: NDArray[np.bool_]) -> Floats:
-    """The mean precision at the positives of each bin, bins from the highest down; shapes (..., bins).
+def _precision(counts: Floats, above: Floats, right: Floats, tied: NDArray[np.bool_]) -> Floats:
+    """The mean precision at the positives of each bin; shape (..., bins).
 
-    From the top of a bin down, a part y of its positives comes with a part y^q of its negatives, where q = right /
-    (1 - right) makes the area between them `right`; the precision is integrated over y, and every positive counts
-    itself, which is a half more than lie above its middle.  Scores that are all equal (*tied*) come at once.
+    *counts* and those in all bins *above*, shapes (2, ..., bins), are of negatives and positives.  From the top of a
+    bin down, a part y of its positives comes with a part y^q of its negatives, where q = right / (1 - right) makes the
+    area between them `right`; the precision is integrated over y, and every positive counts itself, which is a half
+    more than lie above its middle.  Scores that are all equal (*tied*) come at once.
     """
-    hits, alarms = positive.cumsum(axis=-1) - positive, negative.cumsum(axis=-1) - negative
+    (negative, positive), (alarms, hits) = counts, above
     right = _between(right, 0.02, 0.98)
     part = np.where(tied, 1.0, _NODES.reshape(-1, *[1] * tied.ndim))
     hit = hits + part * positive + np.where(tied, 0.0, 0.5)

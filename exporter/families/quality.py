@@ -79,7 +79,11 @@ class Quality:
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         classes = len(names["class"])
         sides = np.stack([self._matrix(side, classes) for side in (added, retracted)])
-        parts = [_correct(sides), _outcomes(sides), *map(self._folded, sides)]
+        hit, predicted, actual = sides.diagonal(axis1=1, axis2=2), sides.sum(axis=1), sides.sum(axis=2)
+        right, total = hit.sum(axis=1), actual.sum(axis=1)
+        negative = total[:, np.newaxis] - actual
+        outcomes = [hit, predicted - hit, actual - hit, negative - predicted + hit]
+        parts = [np.stack([right, total - right], axis=1), np.stack(outcomes, axis=2), *map(self._folded, sides)]
         counts = np.concatenate(parts, axis=None).astype(np.int64)
         return [*counts.tolist(), *[1] * classes, *self.agreement.cost_values()]
 
@@ -164,17 +168,3 @@ def _ratios(hit: list[float], predicted: list[float], actual: list[float]) -> li
     """What is divided by what for each of MEASURES, from tp, tp + fp and tp + fn of classes."""
     both = [p + a for p, a in zip(predicted, actual, strict=True)]
     return [(hit, predicted), (hit, actual), ([2 * h for h in hit], both)]
-
-
-def _correct(sides: Floats) -> Floats:
-    """Right and wrong predictions of matrices, shapes (n, k, k) and (n, 2)."""
-    hit = sides.trace(axis1=1, axis2=2)
-    return np.stack([hit, sides.sum(axis=(1, 2)) - hit], axis=1)
-
-
-def _outcomes(sides: Floats) -> Floats:
-    """tp, fp, fn and tn of every class of matrices, shapes (n, k, k) and (n, k, 4)."""
-    hit = sides.diagonal(axis1=1, axis2=2)
-    false_positive, false_negative = sides.sum(axis=1) - hit, sides.sum(axis=2) - hit
-    rest = sides.sum(axis=(1, 2))[:, None] - hit - false_positive - false_negative
-    return np.stack([hit, false_positive, false_negative, rest], axis=2)

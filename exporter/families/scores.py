@@ -117,7 +117,7 @@ class Scores:
         del names
         sums = counts.reshape(len(counts), 2, 2, len(self.classes), self.bins.count).transpose(1, 2, 0, 3, 4)
         of_window = self._of_the_one if self.binary else self._means
-        return [of_window(*one) for one in zip(*areas(self.bins, sums), strict=True)]
+        return [of_window(*one) for one in zip(*areas(self.bins, np.ascontiguousarray(sums)), strict=True)]
 
     def _of_the_one(self, positives: Floats, negatives: Floats, *measures: Floats) -> list[float]:
         area, *others = (measure.item() for measure in measures)
