@@ -21,7 +21,7 @@ from exporter.proposing import written
 from exporter.proposing.alarms import DAY
 from exporter.proposing.prometheus import Access, Prometheus, Series, Times, access, address
 from exporter.proposing.proposal import Proposal, propose
-from exporter.proposing.rules import MEASURES, Alert, matcher
+from exporter.proposing.rules import MEASURES, Alert, matcher, printable
 from exporter.sources.requesting import place
 
 __all__ = ["NOTHING_PROPOSED", "Wish", "address", "rate", "run", "span"]
@@ -174,7 +174,7 @@ def _known(wanted: Sequence[str], there: Sequence[str], url: str) -> Sequence[st
         if name not in there:
             near = nearest(name, there)
             hint = f"did you mean {near}?" if near else f"it knows {', '.join(there[:10])}"
-            raise HistoryError(f"{place(url)} knows no model {name}; {hint}")
+            raise HistoryError(printable(f"{place(url)} knows no model {name}; {hint}"))
     return wanted or there
 
 
@@ -198,7 +198,7 @@ def _progress(told: TextIO, total: int) -> Iterator[Callable[[str], None]]:
         nonlocal asked
         if told.isatty():
             full = asked * _BAR // max(total, 1)
-            told.write(f"{_ERASE}[{'#' * full}{'.' * (_BAR - full)}] {asked}/{total} {what}")
+            told.write(f"{_ERASE}[{'#' * full}{'.' * (_BAR - full)}] {asked}/{total} {printable(what)}")
             told.flush()
         asked += 1
 

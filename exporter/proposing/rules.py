@@ -66,6 +66,11 @@ def matcher(model: str) -> str:
     return f"model={json.dumps(model, ensure_ascii=False)}"
 
 
+def printable(text: str) -> str:
+    """*text* of others on one line, fit for a terminal and for a comment."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def alerts(groups: Iterable[Any]) -> list[Alert]:
     """The alerts on thresholds of models among *groups*, as Prometheus' API lists them (`/api/v1/rules`)."""
     return [
@@ -86,7 +91,7 @@ def _alert(rule: Any, step: float) -> Iterator[Alert]:
         return
     measures = (measure,) if measure else tuple(one for one in MEASURES if bound(one) == labels["bound"])
     yield Alert(
-        name=rule["name"],
+        name=printable(rule["name"]),
         severity=severity,
         bound=bound(measures[0]),
         measures=measures,

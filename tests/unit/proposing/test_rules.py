@@ -38,6 +38,7 @@ def loaded(path):
     ]  # fmt: skip
 
 
+QUERY = 'a < ignoring (bound) model:model_threshold:effective{measure="f1", severity="warning"}'
 FILES = [path for path in sorted(FOLDER.glob("*.yml")) if "- alert:" in path.read_text()]
 SHIPPED = [alert for path in FILES for alert in alerts(loaded(path))]
 
@@ -81,6 +82,13 @@ def test_queries_are_promql(alert):
     selected = [{one.name: one.value for one in node.matchers.matchers}.get("model") for node in nodes]
     assert len(selected) > 1
     assert {*selected} == {name}
+
+
+def test_names_of_others_stay_on_their_line():
+    """The name of an alert stands in a comment of YAML: it must not end it."""
+    rule = {"type": "alerting", "name": "A\nmodels: {}\x1b[2J", "query": QUERY}
+    [alert] = alerts([{"interval": 60, "rules": [rule]}])
+    assert alert.name == "A?models: {}?[2J"
 
 
 @pytest.mark.parametrize(
