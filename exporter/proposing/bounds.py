@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -104,10 +104,16 @@ def find(
     value = tidy(value, spread)
     count = _count(watches, value)
     while count > max(allowed, 0):  # a lower limit may part one long alarm into two
-        value = tidy(value - spread / 100, spread)
+        value = tidy(value - max(spread, abs(value), _ULP) / 1000, spread)
         count = _count(watches, value)
     expected = rate if allowed < 0 else (count + 1) / days
     return Limit(value, count, expected, upper_limit(count) / days, allowed < 0)
+
+
+def at(value: float, limit: Limit, watches: Sequence[Watch], days: float) -> Limit:
+    """*limit* moved to *value*, which is less sensitive."""
+    count = _count(watches, value)
+    return replace(limit, value=value, alarms=count, most=upper_limit(count) / days)
 
 
 def _count(watches: Sequence[Watch], limit: float) -> int:

@@ -99,7 +99,7 @@ def propose(
         except NoLimitError as error:
             missing[severity] = str(error)
     if {"warning", "critical"} <= limits.keys() and limits["critical"].value > limits["warning"].value:
-        limits["critical"] = limits["warning"]
+        limits["critical"] = bounds.at(limits["warning"].value, limits["critical"], watches["critical"], days)
     return Proposal(
         measure=measure,
         alerts=tuple(dict.fromkeys(alert.name for alert, _ in looked)),

@@ -109,6 +109,28 @@ def test_a_rarer_alarm_has_a_lower_limit():
     assert [one.extrapolated for one in limits] == [False] * 4 + [True] * 4
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_extrapolated_is_never_nearer_than_what_was_seen(seed):
+    """Though a law of extremes may put it there, where one day was far worse than all others."""
+    values = hourly(14, seed)
+    values[700:710] -= 0.02 * seed
+    found = bounds.find([watched(values)], 0.99 / 14, 1, PLAIN, exact)
+    assert found.extrapolated
+    assert found.alarms == 0
+
+
+def test_rounding_into_two_alarms_goes_on_to_one(monkeypatch):
+    """Below a limit with one long alarm may be one with two; the limit that is stated has no more than are allowed."""
+    values = np.ones(2016)
+    values[500:520], values[520:530], values[530:550], values[1200:] = 0.5, 0.6005, 0.6, 1.1
+    watches = [watched(values)]
+    assert [watches[0].count(limit) for limit in (0.55, 0.6003, 1.0)] == [1, 2, 1]
+    monkeypatch.setattr(bounds, "_TRIALS", 2)  # as if so many levels lay between that those were passed over
+    found = bounds.find(watches, 2 / 14, 1, PLAIN, lambda limit, spread: limit if limit < 0.61 else 0.6003)
+    assert (found.alarms, watches[0].count(found.value)) == (1, 1)
+    assert found.value <= 0.6
+
+
 @pytest.mark.parametrize(("scale", "turn", "around"), [(LOG, -1, 0.1), (ARCSINE, -1, 0.1), (LOG, 1, 5.0)])
 def test_extrapolation_stays_where_the_measure_lives(scale, turn, around):
     """No share beyond 1, no latency or traffic below 0, and never nearer than what was seen."""

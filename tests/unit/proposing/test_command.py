@@ -80,6 +80,7 @@ def test_all_models_that_prometheus_knows():
     code, out, told = run(server)
     assert (code, told) == (0, "")
     assert "a:\n    thresholds:\n      # f1 (Bad): 28.0 days, 4,032 evaluations," in out
+    assert "  # no alarm; expect 1.0 in 30 days (extrapolated), at most 3.2\n" in out
     assert "b:\n    thresholds: {}\n      # f1 (Bad): 3.0 days, 432 evaluations," in out
     assert server.asked.count("query_range") == 2
 

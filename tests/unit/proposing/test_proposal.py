@@ -52,6 +52,7 @@ USUAL = {
     "label_age": (7200.0, 900.0), "label_delay": (90_000.0, 7000.0), "latency_p95": (0.12, 0.01),
     "latency_p99": (0.0004, 0.00003), "traffic": (40.0, 3.0), "drop": (-0.01, 0.01), "traffic_drop": (0.0, 0.05),
     "error_ratio": (0.003, 0.0005), "labels_unmatched": (0.01, 0.002), "segment_gap": (-0.05, 0.02),
+    "label_coverage": (1.3, 0.01),
 }  # fmt: skip
 
 
@@ -90,6 +91,16 @@ def test_alarms_of_two_alerts_add_up():
     assert double.alerts == ("Bad", "Worse")
     assert double.limits["warning"].value < single.limits["warning"].value
     assert double.limits["warning"].alarms <= 13
+
+
+def test_critical_is_never_more_sensitive_than_warning():
+    """Also where the rules make it wait so much longer that the history would allow it; a config refuses that."""
+    values = hourly(28, 6)
+    looked = [(alert("f1", "warning", wait=0.0), values[None]), (alert("f1", "critical", wait=36000.0), values[None])]
+    found = propose("f1", looked, Times(END, STEP, len(values)), OFTEN, {})
+    assert found.bounds["critical"] == found.bounds["warning"]
+    assert found.limits["critical"].alarms == 0 < found.limits["warning"].alarms
+    assert loaded(found)["f1"] == found.bounds
 
 
 def test_todays_bounds_are_tried_on_the_same_history():
