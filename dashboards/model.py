@@ -192,6 +192,7 @@ def dashboard() -> Dashboard:
             JOB,
             choice("model", "Model", 'label_values(model_info{job=~"$job"}, model)'),
             choice("measure", "Measure", f"label_values(model:model_quality:ratio_increase1h{{{selected}}}, measure)"),
+            choice("loss", "Loss", f"label_values(model:model_loss:mean_increase1d{{{selected}}}, measure)"),
             choice("version", "Version of curves", f"label_values(model_info{{{selected}}}, version)",
                    sort=NEWEST_FIRST),
             choices("target", "Model server", f"label_values(model_server_target_info{{{selected}}}, target)",

@@ -1,19 +1,22 @@
-"""Rows of the model page for what only some tasks have: numbers, likeliest classes, sets of labels, rankings."""
+"""Rows of the model page for what only some tasks have: losses, numbers, classes, sets of labels, rankings."""
 
 from __future__ import annotations
 
 from dashboards.layout import Row
-from dashboards.looks import FAINT, Json, line
-from dashboards.panels import Query, timeseries
+from dashboards.looks import BOUND, BOUNDS, CALM, FAINT, GOOD, Json, column, line
+from dashboards.panels import Column, Query, table, timeseries
+from dashboards.queries import bound_of_model, ratio
 from dashboards.queries import one_model as of
-from dashboards.queries import ratio
 
 HOUR = "of one hour, by the time of the label, over all replicas"
 NO_NUMBERS = "The model predicts no numbers"
+LOSS = 'measure="$loss"'
+NO_LOSSES = "No labels, or no losses"
 
 
 def rows() -> list[Row]:
     return [
+        Row("Losses", [_loss(), _losses()], folded=True),
         Row("Predicted numbers", _numbers(), folded=True),
         Row("Likeliest classes and sets of labels", [_top_k(), _sets()], folded=True),
         Row("Rankings", _rankings(), folded=True),
@@ -22,6 +25,52 @@ def rows() -> list[Row]:
 
 def _net(name: str, *matchers: str, by: str = "model") -> str:
     return of.net(name, by, "increase", "1h", *matchers)
+
+
+def _loss() -> Json:
+    mean, lower = (
+        [f"model:model_loss:{part}_increase{window}" for window in ("1h", "1d")] for part in ("mean", "lower")
+    )
+    now, before, least = (
+        " or ".join(f"{of(record, LOSS)}{offset}" for record in records)
+        for records, offset in ((mean, ""), (mean, " offset 1w"), (lower, ""))
+    )
+    return timeseries(
+        "What is normal: $loss",
+        "The loss, which is the lower the better, with its thresholds and its baseline from the config, itself a week "
+        "before, and what it is at least with 97.5 % certainty, where that is known. Each point is of one hour, of "
+        "measures of scores of one day. Records: "
+        + ", ".join(f"`{record}`" for record in (*mean, *lower))
+        + ", `model:model_threshold:effective`; metric: `model_baseline_loss`.",
+        Query(now, "now"), Query(before, "a week before"), Query(least, "at least"),
+        Query(f"max({of('model_baseline_loss', LOSS)})", "baseline"), Query(bound_of_model("$loss"), BOUND),
+        size=(12, 9), unit="none", empty=NO_LOSSES,
+        overrides=[
+            line("now", CALM), line("a week before", FAINT, dashed=True), line("at least", FAINT),
+            line("baseline", GOOD, dashed=True), *BOUNDS,
+        ],
+    )  # fmt: skip
+
+
+def _losses() -> Json:
+    records = {
+        "Last hour": "model:model_loss:mean_increase1h",
+        "Last day": "model:model_loss:mean_increase1d",
+        "At least": "model:model_loss:lower_increase1d",
+        "Samples": "model:model_loss_samples:increase1d",
+    }
+    told = ", ".join(f"`{record}`" for record in records.values())
+    return table(
+        "Losses",
+        "Each loss of the last hour and of the last day, what that of the day is at least, and how many labelled "
+        f"predictions it rests on; the bias without its sign. Records: {told}.",
+        {"measure": "Measure"}, [Column(name, f"max by (measure) ({of(record)})") for name, record in records.items()],
+        size=(12, 9), empty=NO_LOSSES,
+        overrides=[
+            *(column(name, "none") for name in ("Last hour", "Last day", "At least")),
+            column("Samples", "short", decimals=0),
+        ],
+    )  # fmt: skip
 
 
 def _numbers() -> list[Json]:

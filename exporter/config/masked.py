@@ -13,7 +13,7 @@ from exporter.config.edges import has_scores
 from exporter.config.faults import join_key
 from exporter.config.nodes import plain_scalar
 from exporter.config.resolved import Config, ModelConfig, Stream, TargetConfig
-from exporter.config.thresholds import ModelThresholds, TargetThresholds, as_written
+from exporter.config.thresholds import AT, ModelThresholds, TargetThresholds, as_written
 from exporter.config.types import Duration, Secret, duration_text, hide_passwords
 from exporter.contracts import CLASSIFICATION, FieldSpec, MappingSpec, ModelSpec, WhereSpec
 
@@ -69,7 +69,7 @@ def _model(model: ModelConfig) -> dict[str, Any]:
             "thresholds": as_written(model.thresholds, ModelThresholds),
             "min_samples": model.min_samples,
             "objectives": model.objectives or None,
-            "baseline": model.baseline or None,
+            "baseline": {name.partition(AT)[0]: value for name, value in model.baseline.items()} or None,
             "champion": model.champion,
             "retire_after": duration_text(model.retire_after),
             "allowed_lateness": duration_text(model.allowed_lateness),

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
-from exporter.config import ages, tasks
+from exporter.config import ages, measures, tasks
 from exporter.config.decode import Decoder, hidden_paths
 from exporter.config.edges import has_scores, score_edges
 from exporter.config.faults import Faults, join_key, nearest
@@ -18,7 +18,7 @@ from exporter.config.nodes import BROKEN, Node, read
 from exporter.config.resolved import Config, ModelConfig, ProbeConfig, Stream, TargetConfig
 from exporter.config.streams import field, stream
 from exporter.config.targets import target
-from exporter.config.thresholds import Threshold, as_bounds, with_bounds
+from exporter.config.thresholds import Threshold, as_bounds, at_same_k, with_bounds
 from exporter.config.types import canonical
 from exporter.config.windows import item, windows
 from exporter.config.written import NOTES, FieldEntry, Limits, ModelEntry, Root, StreamEntry, TargetEntry
@@ -112,13 +112,17 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
     edges = _score_edges(faults, node, entry, spec, directory)
     if len(faults) > before:
         return BROKEN
-    thresholds = as_bounds(entry["thresholds"])
+    spec = tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"])
+    spec = structs.replace(spec, score_edges=edges)
+    measures.check(faults, node, entry, spec, key)
+    if len(faults) > before:
+        return BROKEN
+    thresholds = as_bounds(entry["thresholds"], max(measures.cutoffs(spec), default=None))
     latency = "latency" in entry["predictions"].mapping.fields
     spec = structs.replace(
         spec,
         latency_buckets=with_bounds(spec.latency_buckets, thresholds, "latency_p95", "latency_p99") if latency else (),
         delay_buckets=with_bounds(spec.delay_buckets, thresholds, "label_delay"),
-        score_edges=edges,
         estimates=tasks.estimates(entry["estimates"]) if edges and spec.task == "binary" else None,
     )
     return _resolved(entry, spec, chosen, thresholds)
@@ -129,7 +133,7 @@ def _resolved(
 ) -> ModelConfig:
     """The model of an *entry* without a fault."""
     same = (
-        "predictions", "labels", "min_samples", "objectives", "baseline", "max_versions", "early_labels", "remembered",
+        "predictions", "labels", "min_samples", "objectives", "max_versions", "early_labels", "remembered",
     )  # fmt: skip
     durations = ("horizon", "retire_after", "allowed_lateness")
     kept: dict[str, Any] = {name: entry[name] for name in same} | {name: float(entry[name]) for name in durations}
@@ -137,6 +141,7 @@ def _resolved(
         spec=spec,
         windows=chosen,
         thresholds=thresholds,
+        baseline=at_same_k(entry["baseline"], thresholds, max(measures.cutoffs(spec), default=None)),
         coverage_ages=ages.within(entry),
         maturity=None if entry["maturity"] is None else float(entry["maturity"]),
         champion=None if entry["champion"] is None else canonical(entry["champion"]),

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import structs
 
+from exporter.config import measures
 from exporter.config.faults import Faults, Mark, join_key, listed, nearest
 from exporter.config.nodes import BROKEN, Node
 from exporter.config.windows import item
@@ -33,20 +34,12 @@ _KEYS = {
     "score_edges": CLASSIFICATION,
     "top_k": {"multiclass"},
     "objectives": _NAMED,
-    "baseline": _NAMED,
     "maturity": CLASSIFICATION,
     "estimates": {"binary"},
     "regression": {"regression"},
     "ranking": {"ranking"},
 }
 """Keys of a model that only some tasks have."""
-_MEASURES = {
-    **dict.fromkeys(("accuracy", "precision", "recall", "f1", "drop"), _NAMED),
-    "estimation_error": {"binary"},
-    "segment_gap": CLASSIFICATION,
-    "disparate_impact": {"binary"},
-}
-"""Measures of `thresholds` that only some tasks have."""
 _OF_SEGMENTS = ("segment_gap", "disparate_impact")
 _FIELDS = {"score": CLASSIFICATION, "probabilities": _NAMED}
 """Fields that only some tasks have."""
@@ -62,11 +55,7 @@ def check_keys(faults: Faults, node: Node, task: Any, key: str) -> None:
         if node.has(name) and task not in tasks:
             mark = node.keys[name]
             faults.add(mark, join_key(key, name), f"only task: {listed(sorted(tasks))} has {name}; remove it")
-    for measure, tasks in _MEASURES.items():
-        if task not in tasks and node.has("thresholds", measure):
-            mark = node.at("thresholds").keys[measure]
-            message = f"only task: {listed(sorted(tasks))} has {measure}; remove it"
-            faults.add(mark, join_key(key, f"thresholds.{measure}"), message)
+    measures.check_task(faults, node, task, key)
 
 
 def check_classes(faults: Faults, node: Node, count: int, task: Any, key: str) -> None:

@@ -76,8 +76,23 @@ class RateFloor(Struct, frozen=True, kw_only=True):
         _check(self, "5", "1")
 
 
-class RateCeiling(Struct, frozen=True, kw_only=True):
-    """A rate per hour above which to alert."""
+class FloorAtK(Struct, frozen=True, kw_only=True):
+    """A share below which to alert, of a measure of the first k."""
+
+    bound: ClassVar[Literal["min", "max"]] = "min"
+    k: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="One of `ranking.cutoffs`, or of `top_k`. The largest of them."),
+    ] = None
+    warning: Annotated[Share | None, Meta(description="Below it the measure is worth a look.")] = None
+    critical: Annotated[Share | None, Meta(description="Below it somebody must act.")] = None
+
+    def __post_init__(self) -> None:
+        _check(self, "0.7", "0.6")
+
+
+class AmountCeiling(Struct, frozen=True, kw_only=True):
+    """An amount, or a rate per hour, above which to alert."""
 
     bound: ClassVar[Literal["min", "max"]] = "max"
     warning: Annotated[Amount | None, Meta(description="Above it the rate is worth a look.")] = None
@@ -87,16 +102,69 @@ class RateCeiling(Struct, frozen=True, kw_only=True):
         _check(self, "1", "5")
 
 
+_OF_CLASSES = "Of the positive class, or the mean over all classes or labels."
+_MICRO = "Of all labels of all sets together."
+_WEIGHTED = "The mean over all labels, weighted by how often each is true."
+_SAMPLES = "The mean over single sets of labels."
+
+
 class ModelThresholds(Struct, frozen=True, kw_only=True):
     """Bounds of a model's measures; no bound, no alert."""
 
     accuracy: Annotated[Floor | None, Meta(description="Share of right predictions.")] = None
-    precision: Annotated[Floor | None, Meta(description="Of the positive class, or the mean over all classes.")] = None
-    recall: Annotated[Floor | None, Meta(description="Of the positive class, or the mean over all classes.")] = None
-    f1: Annotated[Floor | None, Meta(description="Of the positive class, or the mean over all classes.")] = None
+    precision: Annotated[Floor | None, Meta(description=_OF_CLASSES)] = None
+    recall: Annotated[Floor | None, Meta(description=_OF_CLASSES)] = None
+    f1: Annotated[Floor | None, Meta(description=_OF_CLASSES)] = None
+    precision_micro: Annotated[Floor | None, Meta(description=_MICRO)] = None
+    recall_micro: Annotated[Floor | None, Meta(description=_MICRO)] = None
+    f1_micro: Annotated[Floor | None, Meta(description=_MICRO)] = None
+    precision_weighted: Annotated[Floor | None, Meta(description=_WEIGHTED)] = None
+    recall_weighted: Annotated[Floor | None, Meta(description=_WEIGHTED)] = None
+    f1_weighted: Annotated[Floor | None, Meta(description=_WEIGHTED)] = None
+    precision_samples: Annotated[Floor | None, Meta(description=_SAMPLES)] = None
+    recall_samples: Annotated[Floor | None, Meta(description=_SAMPLES)] = None
+    f1_samples: Annotated[Floor | None, Meta(description=_SAMPLES)] = None
+    roc_auc: Annotated[Floor | None, Meta(description="Area under the ROC curve, of a day.")] = None
+    average_precision: Annotated[Floor | None, Meta(description="Of a day.")] = None
+    top_k_accuracy: Annotated[
+        FloorAtK | None, Meta(description="Share of predictions whose true class is among the k likeliest.")
+    ] = None
+    r2_score: Annotated[Floor | None, Meta(description="Share of the actual values' spread that is explained.")] = None
+    ndcg: Annotated[FloorAtK | None, Meta(description="Mean NDCG@k.")] = None
+    mean_reciprocal_rank: Annotated[
+        FloorAtK | None, Meta(description="Mean of 1 / rank of the first relevant item among the first k.")
+    ] = None
+    hit_rate: Annotated[
+        FloorAtK | None, Meta(description="Share of rankings with a relevant item among the first k.")
+    ] = None
     drop: Annotated[
         Ceiling | None,
-        Meta(description="Share of itself that any of them lost against the same hour last week, or `baseline`."),
+        Meta(
+            description="Share of itself that any of these, the higher the better, lost against the same hour last "
+            "week, or against `baseline`."
+        ),
+    ] = None
+    mean_absolute_error: Annotated[AmountCeiling | None, Meta(description="In the unit of what is predicted.")] = None
+    root_mean_squared_error: Annotated[AmountCeiling | None, Meta(description="In the unit of what is predicted.")] = (
+        None
+    )
+    bias: Annotated[
+        AmountCeiling | None,
+        Meta(description="How far predictions are off on average, to either side, in the unit of what is predicted."),
+    ] = None
+    mean_absolute_percentage_error: Annotated[
+        AmountCeiling | None, Meta(description="Mean of error by actual value, where that is not 0; 0.1 is 10 %.")
+    ] = None
+    hamming_loss: Annotated[Ceiling | None, Meta(description="Share of wrong labels in sets of labels.")] = None
+    log_loss: Annotated[AmountCeiling | None, Meta(description="Of a day.")] = None
+    brier_score: Annotated[AmountCeiling | None, Meta(description="Of a day.")] = None
+    expected_calibration_error: Annotated[Ceiling | None, Meta(description="Of a day.")] = None
+    rise: Annotated[
+        AmountCeiling | None,
+        Meta(
+            description="By how much of itself any of these, the lower the better, rose against the same hour last "
+            "week, or against `baseline`; 0.2 is a fifth more."
+        ),
     ] = None
     estimation_error: Annotated[
         Ceiling | None,
@@ -161,16 +229,33 @@ class TargetThresholds(Struct, frozen=True, kw_only=True):
         warning=0.85, critical=0.95
     )
     crashes_per_hour: Annotated[
-        RateCeiling | None, Meta(description="Crashes of the last hour; a single crash never alerts.")
-    ] = RateCeiling(warning=2.0, critical=6.0)
+        AmountCeiling | None, Meta(description="Crashes of the last hour; a single crash never alerts.")
+    ] = AmountCeiling(warning=2.0, critical=6.0)
 
 
-def as_bounds(entry: ModelThresholds | TargetThresholds) -> dict[str, Threshold]:
-    """The bounds that are set, by measure and severity; durations in seconds."""
+AT = "@"
+"""Between a measure of the first k and its k: ndcg@10."""
+
+
+def as_bounds(entry: ModelThresholds | TargetThresholds, k: int | None = None) -> dict[str, Threshold]:
+    """The bounds that are set, by measure and severity; durations in seconds.  *k* is that of measures without one."""
     measures = {measure: bounds for measure, bounds in msgspec.structs.asdict(entry).items() if bounds is not None}
     return {
-        measure: {name: float(value) for name, value in msgspec.structs.asdict(bounds).items() if value is not None}
+        f"{measure}{AT}{bounds.k or k}" if isinstance(bounds, FloorAtK) else measure: {
+            name: float(value)
+            for name, value in msgspec.structs.asdict(bounds).items()
+            if value is not None and name != "k"
+        }
         for measure, bounds in measures.items()
+    }
+
+
+def at_same_k(baseline: Mapping[str, float], thresholds: Iterable[str], k: int | None) -> dict[str, float]:
+    """*baseline* with measures of the first k under the names that *thresholds* have for them, or else with *k*."""
+    names = {full.partition(AT)[0]: full for full in thresholds}
+    return {
+        names.get(measure, f"{measure}{AT}{k}") if _ENTRIES[measure] is FloorAtK else measure: value
+        for measure, value in baseline.items()
     }
 
 
@@ -181,7 +266,7 @@ def with_bounds(bounds: Iterable[float], thresholds: Mapping[str, Threshold], *m
 
 def bound(measure: str) -> Literal["min", "max"]:
     """Whether a *measure* must not fall below its threshold, or not rise above it."""
-    found: Literal["min", "max"] = _ENTRIES[measure].bound
+    found: Literal["min", "max"] = _ENTRIES[measure.partition(AT)[0]].bound
     return found
 
 
@@ -191,12 +276,18 @@ def entry(measure: str) -> type[Struct]:
     return found
 
 
+def at_k(measures: Iterable[str]) -> list[str]:
+    """Those of *measures* that are of the first k."""
+    return [measure for measure in measures if _ENTRIES[measure] is FloorAtK]
+
+
 def as_written(thresholds: dict[str, Threshold], kind: type[Struct]) -> dict[str, Any]:
     """*thresholds* as a config of the *kind* has them: durations as text, None for a default that is taken away."""
-    texts: dict[str, Any] = {
-        measure: {name: duration_text(value) if _timed(measure) else value for name, value in bounds.items()}
-        for measure, bounds in thresholds.items()
-    }
+    texts: dict[str, Any] = {}
+    for full, bounds in thresholds.items():
+        measure, _, k = full.partition(AT)
+        texts[measure] = {"k": int(k)} if k else {}
+        texts[measure] |= {name: duration_text(value) if _timed(full) else value for name, value in bounds.items()}
     away = [one.name for one in msgspec.structs.fields(kind) if one.default is not None and one.name not in texts]
     return texts | dict.fromkeys(away)
 

@@ -12,10 +12,17 @@ from exporter.contracts import Task
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
-Measure = Literal["accuracy", "precision", "recall", "f1"]
+Measure = Literal[
+    "accuracy", "precision", "recall", "f1", "precision_micro", "recall_micro", "f1_micro", "precision_weighted",
+    "recall_weighted", "f1_weighted", "precision_samples", "recall_samples", "f1_samples", "roc_auc",
+    "average_precision", "top_k_accuracy", "r2_score", "ndcg", "mean_reciprocal_rank", "hit_rate",
+    "mean_absolute_error", "root_mean_squared_error", "mean_absolute_percentage_error", "hamming_loss", "log_loss",
+    "brier_score", "expected_calibration_error",
+]  # fmt: skip
 Positive = Annotated[float, Meta(gt=0)]
 PositiveDuration = Annotated[Duration, Meta(extra={"gt": 0.0})]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
 Inside = Annotated[float, Meta(gt=0, lt=1)]
 Names = Annotated[list[Scalar], Meta(min_length=1, max_length=10_000)]
 
@@ -296,8 +303,11 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
         Meta(description="What you promise: `{accuracy: 0.95}`. Alerts tell when its error budget burns too fast."),
     ] = {}
     baseline: Annotated[
-        dict[Measure, Ratio],
-        Meta(description="Measures of the model when it was accepted, which `thresholds.drop` compares with."),
+        dict[Measure, NotNegative],
+        Meta(
+            description="Measures of the model when it was accepted, which `thresholds.drop` and `rise` compare with; "
+            "those at k are of the k of their threshold, else of the largest."
+        ),
     ] = {}
     champion: Annotated[
         Scalar | None,

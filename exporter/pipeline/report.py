@@ -71,7 +71,13 @@ SPECS = (
     MetricSpec(
         "model_baseline_ratio",
         "gauge",
-        "What a measure was when the model was accepted, as the config says.",
+        "What a measure, the higher the better, was when the model was accepted, as the config says.",
+        ("model", "measure"),
+    ),
+    MetricSpec(
+        "model_baseline_loss",
+        "gauge",
+        "As model_baseline_ratio, of a measure that is the lower the better.",
         ("model", "measure"),
     ),
     MetricSpec(
@@ -136,7 +142,10 @@ def _config_series(config: ModelConfig) -> list[Series]:
     ]
     samples = Series("model_threshold", (("measure", "samples"), ("bound", "min"), ("severity", "none")))
     objectives = [Series("model_objective", (("slo", name),)) for name in config.objectives]
-    baseline = [Series("model_baseline_ratio", (("measure", measure),)) for measure in config.baseline]
+    baseline = [
+        Series("model_baseline_ratio" if bound(measure) == "min" else "model_baseline_loss", (("measure", measure),))
+        for measure in config.baseline
+    ]
     sizes = [Series("model_segment_min_group_size", (("attribute", one.name),)) for one in config.spec.segments]
     champion = [Series("model_champion_info", (("version", config.champion),))] if config.champion else []
     return [*thresholds, samples, *objectives, *baseline, *sizes, *champion]

@@ -65,8 +65,9 @@ GROUPS = {"north": (0.6, 1.0), "south": (0.3, 0.9), "other": (0.1, 1.0)}
 PLACES = {"north": ("59.3", "18.1"), "south": ("-33.9", "18.4")}
 BOUNDS = {
     "label_age": 7200, "label_coverage": 0.5, "error_ratio": 0.05, "latency_p95": 0.4, "estimation_error": 0.05,
-    "disparate_impact": 0.8,
+    "disparate_impact": 0.8, "mean_absolute_error": 1.5,
 }  # fmt: skip
+LOSS = "mean_absolute_error"
 BOUNDS_OF_SERVERS = {"cpu": 0.9, "memory": 0.9, "disk": 0.85, "crashes_per_hour": 2}
 
 
@@ -150,7 +151,7 @@ OF_QUALITY = (
     "model_predictions_total", "model_labelled_predictions_total", "model_labelled_predictions_retracted_total",
     "model_outcomes_total", "model_outcomes_retracted_total", "model_confusion_total",
     "model_confusion_retracted_total", "model_class_info", "model_info",
-    "model_threshold", "model_objective", "model_baseline_ratio", "model_champion_info",
+    "model_threshold", "model_objective", "model_baseline_ratio", "model_baseline_loss", "model_champion_info",
     "model_server_threshold", "model_confusion_cost",
     "model_segment_outcomes_total", "model_segment_outcomes_retracted_total",
     "model_segment_predictions_total", "model_segment_info",
@@ -252,6 +253,7 @@ def _bounds(scrape: Labels, model: Model, times: Sequence[int]) -> Iterator[Cour
             labels = of | {"measure": measure, "bound": "min", "severity": severity}
             yield "model_threshold", labels, times, [value] * many
         yield "model_baseline_ratio", of | {"measure": measure}, times, [0.93] * many
+    yield "model_baseline_loss", of | {"measure": LOSS}, times, [1] * many
     for actual, predicted in itertools.permutations(model.classes, 2):
         pair = {"version": model.versions[0], "actual": actual, "predicted": predicted}
         yield "model_confusion_cost", of | pair, times, [COST[actual == model.classes[0]]] * many

@@ -39,16 +39,17 @@ class Week:
         """One model, and all of everything else."""
         all_else = {"model": model, "target": ALL, "instance": ALL}
         if model == LIVE:
-            values = {"job": "live", "measure": "accuracy", "version": "1.0"}
+            values = {"job": "live", "measure": "accuracy", "loss": "log_loss", "version": "1.0"}
             return Choice(model, all_else | values, self.seen)
-        values = {"job": backfill.JOB, "measure": "recall", "version": "1"}
+        values = {"job": backfill.JOB, "measure": "recall", "loss": backfill.LOSS, "version": "1"}
         return Choice(model, all_else | values, self.time.end)
 
     @property
     def every(self) -> Choice:
         """All of everything; on the model page, which shows one, the bad model."""
-        values = dict.fromkeys(("job", "model", "target", "instance", "measure", "version"), ALL)
-        return Choice("every", values, self.time.end, {"model": "fraud.v2+eu", "measure": "accuracy", "version": "1"})
+        single = {"model": "fraud.v2+eu", "measure": "accuracy", "loss": backfill.LOSS, "version": "1"}
+        values = dict.fromkeys(("job", "target", "instance", *single), ALL)
+        return Choice("every", values, self.time.end, single)
 
 
 @contextlib.contextmanager

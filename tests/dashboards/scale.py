@@ -59,8 +59,9 @@ def filled(folder: Path, fleet: list[backfill.Model], replicas: int) -> tuple[Pr
 
 
 def report(server: Prometheus, when: backfill.Time, model: str) -> None:
-    values = dict.fromkeys(("job", "model", "target", "instance", "measure", "version"), ALL)
-    choice = Choice("all", values, when.end, {"model": model, "measure": "accuracy", "version": "1"})
+    single = {"model": model, "measure": "accuracy", "loss": "log_loss", "version": "1"}
+    values = dict.fromkeys(("job", "target", "instance", *single), ALL)
+    choice = Choice("all", values, when.end, single)
     for uid, board in dashboards().items():
         offered = options(server, board, choice)
         took: dict[str, float] = {}

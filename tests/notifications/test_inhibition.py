@@ -13,6 +13,7 @@ SILENT = "receivers: [{name: mail}, {name: digest}]"
 
 CATEGORIES = {
     "ModelQuality": "quality",
+    "ModelLoss": "quality",
     "ModelError": "slo",
     "ModelLabel": "labels",
     "ModelTraffic": "traffic",
@@ -113,6 +114,11 @@ CASES = {
             alert("ModelErrorBudgetBurn", "critical", slo="accuracy"),
         ],
         [alert("ModelQualityDropped", measure="recall"), alert("ModelLabelsUnmatched")],
+    ),
+    "a loss beyond its bound over the same rise told otherwise": (
+        [alert("ModelLossAboveThreshold", "critical", measure="log_loss")],
+        [alert("ModelLossRose", measure="log_loss"), alert("ModelLossAboveBaseline", measure="log_loss")],
+        [alert("ModelLossRose", measure="brier_score"), alert("ModelQualityDropped", measure="roc_auc")],
     ),
     "a warning over nothing": (
         [],

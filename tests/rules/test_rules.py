@@ -8,6 +8,7 @@ from collections import defaultdict
 from functools import cache
 from itertools import chain, combinations
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -15,11 +16,16 @@ import yaml
 from exporter import catalogue
 from exporter.config.kinds import struct_type
 from exporter.config.thresholds import ModelThresholds, TargetThresholds, bound
+from exporter.config.written import Measure
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "alert_rules"
 RUNBOOKS = ROOT / "docs/runbooks"
-FILES = [FOLDER / f"{name}.yml" for name in ("links", "recording", "versions", "alerts", "segments", "estimates")]
+FILES = [
+    FOLDER / f"{name}.yml" for name in ("links", "recording", "versions", "alerts", "segments", "estimates", "tasks", "losses")
+]
+OTHERS = [FOLDER / "curves.yml", FOLDER / "confidence.yml", *(FOLDER / "servers").glob("*.yml")]
+"""What only records, and what is read of it."""
 RECORDING = [path for path in sorted(FOLDER.glob("*.yml")) if "record:" in path.read_text()]
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))
 REPLICA = "instance, pod, container, endpoint, node"
@@ -39,6 +45,14 @@ def groups(path):
 
 
 RULES = [rule for path in FILES for group in groups(path) for rule in group["rules"]]
+EVERY = [*RULES, *(rule for path in OTHERS for group in groups(path) for rule in group["rules"])]
+WINDOWS = ("1h", "1d")
+MADE = {
+    "quality": {"ndcg", "mean_reciprocal_rank", "hit_rate", "top_k_accuracy"}
+    | {f"{one}_{mean}" for one in ("precision", "recall", "f1") for mean in ("micro", "weighted", "samples")},
+    "loss": set(),
+}
+"""Measures whose names are put together by the rules themselves; tests of tasks ask each of them."""
 ALERTS = [rule for rule in RULES if "alert" in rule]
 AGGREGATING = [rule for rule in RULES if "without" in rule["expr"]]
 NAMES = sorted({rule["alert"] for rule in ALERTS})
@@ -80,9 +94,7 @@ def test_unit_tests(path, debian):
 def test_only_metrics_that_exist():
     """Rules read what the exporter exposes, what other rules record, and nothing else."""
     known = OF_PROMETHEUS | {rule["record"] for rule in RULES if "record" in rule}
-    known |= {
-        rule["record"] for path in (FOLDER / "servers").glob("*.yml") for g in groups(path) for rule in g["rules"]
-    }
+    known |= {rule["record"] for path in OTHERS for group in groups(path) for rule in group["rules"]}
     for spec in catalogue.specs():
         parts = ("_bucket", "_count", "_sum") if spec.type == "histogram" else ("",)
         known |= {spec.name + part for part in parts}
@@ -144,6 +156,7 @@ def test_records_are_named_as_the_rest():
     """level:metric:operation, with a level that the head of the file explains."""
     levels = "model|model_version|model_class|model_version_class|model_correct|model_version_correct|target"
     levels += "|model_outcome|model_age|model_attribute|model_group|model_group_class|model_group_predicted"
+    levels += "|model_direction|model_side|model_measure|model_measure_class|model_measure_correct"
     for rule in RULES:
         if "record" in rule:
             assert re.fullmatch(rf"(({levels}):model_\w+|model_exporter:links):[a-z0-9_]+", rule["record"])
@@ -194,13 +207,21 @@ def test_every_threshold_of_the_config_has_its_rule():
     measures = defaultdict(set)
     for rule in RULES:
         measures[rule.get("record")].add(rule.get("labels", {}).get("measure"))
-    quality = measures["model:model_quality:ratio_increase1h"]
-    judged = quality | measures["model:model_label_lateness:seconds"]
+    records = [f"model:model_{what}_increase{window}" for what in ("quality:ratio", "loss:mean") for window in WINDOWS]
+    quality, losses = (
+        {rule.get("labels", {}).get("measure") for rule in EVERY if rule.get("record") in pair} | MADE[what]
+        for what, pair in (("quality", records[:2]), ("loss", records[2:]))
+    )
+    judged = quality | losses | measures["model:model_label_lateness:seconds"]
     judged |= measures["model:model_prediction_latency_judged:seconds"]
     for field in struct_type(ModelThresholds).fields:
         name = field.name
         assert f'measure="{name}"' in expressions or name in judged, name
-        assert bound(name) == "min" or name not in quality
+        assert name not in quality or bound(name) == "min"
+        assert name not in losses or bound(name) == "max"
+    assert {*get_args(Measure)} == (
+        (quality | losses) & {field.name for field in struct_type(ModelThresholds).fields}
+    ) - {"bias"}
     for field in struct_type(TargetThresholds).fields:
         assert f'measure="{field.name}"' in expressions
 
