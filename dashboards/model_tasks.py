@@ -28,26 +28,21 @@ def _net(name: str, *matchers: str, by: str = "model") -> str:
 
 
 def _loss() -> Json:
-    mean, lower = (
-        [f"model:model_loss:{part}_increase{window}" for window in ("1h", "1d")] for part in ("mean", "lower")
-    )
-    now, before, least = (
-        " or ".join(f"{of(record, LOSS)}{offset}" for record in records)
-        for records, offset in ((mean, ""), (mean, " offset 1w"), (lower, ""))
-    )
+    hour, day = (f"model:model_loss:mean_increase{window}" for window in ("1h", "1d"))
+    lower = "model:model_loss:lower_increase1d"
     return timeseries(
         "What is normal: $loss",
-        "The loss, which is the lower the better, with its thresholds and its baseline from the config, itself a week "
-        "before, and what it is at least with 97.5 % certainty, where that is known. Each point is of one hour, of "
-        "measures of scores of one day. Records: "
-        + ", ".join(f"`{record}`" for record in (*mean, *lower))
-        + ", `model:model_threshold:effective`; metric: `model_baseline_loss`.",
-        Query(now, "now"), Query(before, "a week before"), Query(least, "at least"),
+        "The loss, which is the lower the better, over an hour and over a day (of scores: a day), with its thresholds "
+        "and its baseline from the config, that of the same day a week before, and what that of the day is at least "
+        f"with 97.5 % certainty, where this is known. Records: `{hour}`, `{day}`, `{lower}`, "
+        "`model:model_threshold:effective`; metric: `model_baseline_loss`.",
+        Query(of(hour, LOSS), "last hour"), Query(of(day, LOSS), "last day"),
+        Query(f"{of(day, LOSS)} offset 1w", "a week before"), Query(of(lower, LOSS), "at least"),
         Query(f"max({of('model_baseline_loss', LOSS)})", "baseline"), Query(bound_of_model("$loss"), BOUND),
         size=(12, 9), unit="none", empty=NO_LOSSES,
         overrides=[
-            line("now", CALM), line("a week before", FAINT, dashed=True), line("at least", FAINT),
-            line("baseline", GOOD, dashed=True), *BOUNDS,
+            line("last hour", FAINT), line("last day", CALM), line("a week before", CALM, dashed=True),
+            line("at least", FAINT, dashed=True), line("baseline", GOOD, dashed=True), *BOUNDS,
         ],
     )  # fmt: skip
 

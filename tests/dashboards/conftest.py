@@ -39,7 +39,7 @@ class Week:
         """One model, and all of everything else."""
         all_else = {"model": model, "target": ALL, "instance": ALL}
         if model == LIVE:
-            values = {"job": "live", "measure": "accuracy", "loss": "log_loss", "version": "1.0"}
+            values = {"job": "live", "measure": "accuracy", "loss": "brier_score", "version": "1.0"}
             return Choice(model, all_else | values, self.seen)
         values = {"job": backfill.JOB, "measure": "recall", "loss": backfill.LOSS, "version": "1"}
         return Choice(model, all_else | values, self.time.end)

@@ -12,7 +12,7 @@ from tests.dashboards.promql import Node, kept_labels, kind, walk
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RATE = 1027
 """Seconds that stand for `$__rate_interval`."""
-PLAIN = Choice("lint", dict.fromkeys(("job", "model", "measure", "version", "target", "instance"), "x"), 0)
+PLAIN = Choice("lint", dict.fromkeys(("job", "model", "measure", "loss", "version", "target", "instance"), "x"), 0)
 OVER_TIME = ("rate", "irate", "increase", "delta", "resets", "changes", "last_over_time", "count_over_time")
 RAW = ("model_exporter_state_corruptions_total",)
 """Counted before the first scrape, so that an increase would not see it."""

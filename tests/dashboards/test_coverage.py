@@ -10,7 +10,7 @@ from tests.dashboards.grafana import Choice, asked, panels
 from tests.dashboards.promql import names
 from tests.dashboards.recorded import rules
 
-PLAIN = Choice("plain", dict.fromkeys(("job", "model", "measure", "version", "target", "instance"), "a"), 0)
+PLAIN = Choice("plain", dict.fromkeys(("job", "model", "measure", "loss", "version", "target", "instance"), "a"), 0)
 SUFFIXES = ("_bucket", "_count", "_sum")
 MADE_BY_PROMETHEUS = {"up", "scrape_duration_seconds", "ALERTS", "ALERTS_FOR_STATE"}
 

@@ -25,7 +25,7 @@ EMPTY = {
     "risk": {
         AT_THE_SERVER: "as above",
         r"model / Difference from the champion / [ABC]": "a mean of recalls is no share: its error is not known",
-        r"model / (Scores |ROC |Precision and recall|Calibration|Areas |Losses )": "it has three classes",
+        r"model / (Scores |ROC |Precision and recall|Calibration|Areas |Losses of )": "it has three classes",
         r"model / (Estimated and realised / [AC]|Estimate and truth|(Estimated less|What calibration).* / [AB])":
             "scores of three classes are not calibrated",
         r"model / (Groups, worst first / [EFG]|Predicted positive by|Differences between|Disparate impact / A)":
@@ -36,6 +36,7 @@ EMPTY = {
         r"alerts / (Firing alerts|When they fired)": "no alert fires within seconds",
         r"fleet / Models, worst first / D": "there was no week before",
         r"model / (What is normal: \$measure / [BCDE]|Significance)": "nor is anything normal yet, or a baseline set",
+        r"model / (What is normal: \$loss / [ACEF]|Losses / A)": "nor of losses, and those of scores are of a day",
         r"model / Speed at which the error budget burns": "the demo has no objective",
         r"(fleet / Model servers / B|model / Crashes)": "the demo's server has not crashed yet",
         r"model / (Throttled|Tasks|Out of memory|Memory in bytes / B)": "the demo watches no scope but the host",
