@@ -76,19 +76,13 @@ class RateFloor(Struct, frozen=True, kw_only=True):
         _check(self, "5", "1")
 
 
-class FloorAtK(Struct, frozen=True, kw_only=True):
+class FloorAtK(Floor, frozen=True, kw_only=True):
     """A share below which to alert, of a measure of the first k."""
 
-    bound: ClassVar[Literal["min", "max"]] = "min"
     k: Annotated[
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="One of `ranking.cutoffs`, or of `top_k`. The largest of them."),
     ] = None
-    warning: Annotated[Share | None, Meta(description="Below it the measure is worth a look.")] = None
-    critical: Annotated[Share | None, Meta(description="Below it somebody must act.")] = None
-
-    def __post_init__(self) -> None:
-        _check(self, "0.7", "0.6")
 
 
 class AmountCeiling(Struct, frozen=True, kw_only=True):

@@ -132,7 +132,8 @@ def _looked(
             tell(f"{name}: {alert.name}")
             answers[query] = server.over(query, times)
         for measure in alert.measures:
-            rows = [one.values for one in answers[query] if alert.measure(one.labels) == measure]
+            series = answers[query]
+            rows = [series[at].values for at in alert.of(measure, [one.labels for one in series])]
             if rows:
                 looked[measure].append((alert, np.array(rows)))
     today: dict[str, dict[str, float]] = {measure: {} for measure in MEASURES}

@@ -172,7 +172,7 @@ def _turn(measure: str) -> int:
 def _scale(measure: str, values: Floats) -> Scale:
     """Where the worst values of days are spread evenly."""
     values = values[np.isfinite(values)]
-    if entry(measure) in {Floor, Ceiling}:
+    if issubclass(entry(measure), Floor | Ceiling):
         return ARCSINE if ((values >= 0) & (values <= 1)).all() else PLAIN
     return LOG if (values > 0).all() else PLAIN
 
@@ -188,7 +188,7 @@ def _tidy(measure: str, limit: float, spread: float) -> float:
     if entry(measure) is DurationCeiling:
         unit = max([unit if unit < 1 else 1.0, *(step for step in _STEPS if step <= least)])
     value = turn * round(math.floor(limit / unit) * unit, 12)
-    if entry(measure) is Floor:
+    if issubclass(entry(measure), Floor):
         value = min(value, 1.0)
     elif entry(measure) is Ceiling:
         value = max(value, 0.0)

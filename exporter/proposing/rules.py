@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from exporter.config.kinds import struct_type
-from exporter.config.thresholds import ModelThresholds, bound
+from exporter.config.thresholds import AT, ModelThresholds, bound
 
 MEASURES = tuple(field.name for field in struct_type(ModelThresholds).fields)
 """What `thresholds` of a model can hold, in the order of the reference."""
@@ -57,8 +57,16 @@ class Alert:
         return _NAME.sub(select, everything)
 
     def measure(self, labels: dict[str, str]) -> str:
-        """The measure whose threshold a series with these *labels* is compared with."""
-        return self.measures[0] if len(self.measures) == 1 else labels.get("measure", "")
+        """The measure whose threshold a series with these *labels* is compared with, without its k."""
+        return self.measures[0] if len(self.measures) == 1 else labels.get("measure", "").partition(AT)[0]
+
+    def of(self, measure: str, labels: Sequence[dict[str, str]]) -> list[int]:
+        """Which series, by their *labels*, are of a *measure*: of the first k those of the largest."""
+        found = [at for at, one in enumerate(labels) if self.measure(one) == measure]
+        if len(self.measures) == 1:
+            return found
+        ks = [int(labels[at].get("measure", "").partition(AT)[2] or 0) for at in found]
+        return [at for at, k in zip(found, ks, strict=True) if k == max(ks)]
 
 
 def matcher(model: str) -> str:

@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "alert_rules"
 RUNBOOKS = ROOT / "docs/runbooks"
 FILES = [
-    FOLDER / f"{name}.yml" for name in ("links", "recording", "versions", "alerts", "segments", "estimates", "tasks", "losses")
+    FOLDER / f"{name}.yml"
+    for name in ("links", "recording", "versions", "alerts", "segments", "estimates", "tasks", "losses")
 ]
 OTHERS = [FOLDER / "curves.yml", FOLDER / "confidence.yml", *(FOLDER / "servers").glob("*.yml")]
 """What only records, and what is read of it."""

@@ -513,6 +513,24 @@ CASES = {
         TOP + "objectives: {accuracy: 1}\n",
         [f"10:28: {M}.objectives.accuracy: must be less than 1, found 1"],
     ),
+    "measure of another task": (
+        BASE,
+        TOP + "thresholds: {ndcg: {warning: 0.9}}\n    baseline: {hit_rate: 1}\n",
+        [
+            f"10:18: {M}.thresholds.ndcg: only task: ranking has ndcg; remove it",
+            f"11:16: {M}.baseline.hit_rate: only task: ranking has hit_rate; remove it",
+        ],
+    ),
+    "measure of scores without any": (
+        BASE,
+        TOP + "baseline: {roc_auc: 0.9}\n",
+        [f"10:16: {M}.baseline.roc_auc: needs scores; map predictions.fields.score, or remove it"],
+    ),
+    "baseline in percent": (
+        BASE,
+        TOP + "baseline: {f1: 92}\n",
+        [f"10:16: {M}.baseline.f1: must be at most 1"],
+    ),
     "no bounds": (
         BASE,
         TOP + "thresholds: {f1: {}}\n",

@@ -107,12 +107,43 @@ def test_the_dump_is_a_config(config):
     assert dumped["targets"]["t"]["thresholds"]["cpu"] is None
 
 
+RANKING = """\
+models:
+  m:
+    task: ranking
+    predictions: {files: {path: a}, fields: {id: i, time: t, predicted: p}}
+    labels: {files: {path: b}, fields: {id: i, time: t, actual: a}}
+    thresholds: {ndcg: {k: 5, warning: 0.6}, hit_rate: {critical: 0.3}}
+    baseline: {ndcg: 0.7, mean_reciprocal_rank: 0.5}
+"""
+
+
+def test_a_measure_of_the_first_k_is_one_of_its_own():
+    """Its name tells the k: that of its threshold, else the largest; so do baselines, and the dump tells the same."""
+    config = parse(RANKING, "m.yml")
+    text = shown(Pipeline(config, State(None))).text
+    assert bounds("model_threshold", text)[:2] == [
+        '{model="m",measure="ndcg@5",bound="min",severity="warning"} 0.6',
+        '{model="m",measure="hit_rate@10",bound="min",severity="critical"} 0.3',
+    ]
+    assert bounds("model_baseline_ratio", text) == [
+        '{model="m",measure="ndcg@5"} 0.7',
+        '{model="m",measure="mean_reciprocal_rank@10"} 0.5',
+    ]
+    assert parse(masked(config), "m.yml") == config
+
+
+def test_a_baseline_of_a_loss_is_a_metric_of_its_own():
+    """What is the lower the better may be above 1, and is compared the other way round."""
+    text = RANKING.replace("ranking", "regression").replace("ndcg: {k: 5, warning: 0.6}, hit_rate", "r2_score")
+    text = text.replace("ndcg: 0.7, mean_reciprocal_rank: 0.5", "r2_score: 0.8, mean_absolute_error: 12")
+    shown_text = shown(Pipeline(parse(text, "m.yml"), State(None))).text
+    assert bounds("model_baseline_ratio", shown_text) == ['{model="m",measure="r2_score"} 0.8']
+    assert bounds("model_baseline_loss", shown_text) == ['{model="m",measure="mean_absolute_error"} 12.0']
+
+
 def test_sides():
     """Shares of what is right, coverage and traffic must not fall; all else must not rise."""
-    assert [
-        one for one in ("accuracy", "label_coverage", "traffic", "error_ratio", "drop") if bound(one) == "min"
-    ] == [
-        "accuracy",
-        "label_coverage",
-        "traffic",
-    ]
+    falling = {"accuracy", "label_coverage", "traffic", "ndcg@10", "r2_score"}
+    rising = {"error_ratio", "drop", "rise", "log_loss", "bias"}
+    assert {one for one in falling | rising if bound(one) == "min"} == falling

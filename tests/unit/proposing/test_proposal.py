@@ -63,7 +63,7 @@ def test_every_measure_gets_bounds_that_a_config_takes(measure, rates):
     values = hourly(28, 3, *USUAL.get(measure, (0.9, 0.01)))
     found = proposed(measure, values, rates=rates)
     assert found.missing == {}
-    bounds = loaded(found)[measure]
+    [bounds] = loaded(found).values()
     turn = 1 if bound(measure) == "min" else -1
     assert turn * bounds["critical"] <= turn * bounds["warning"] < turn * np.median(values)
     for severity, value in bounds.items():

@@ -104,3 +104,12 @@ def test_names_of_others_stay_on_their_line():
 def test_other_alerts_are_left_alone(query):
     """Of no threshold of a model, of a measure that this version cannot write, of no side."""
     assert alerts([{"interval": 60, "rules": [{"type": "alerting", "name": "A", "query": query}]}]) == []
+
+
+def test_of_a_measure_of_the_first_k_the_largest_counts():
+    """As for a threshold that names no k; other measures, and those without any, are as they are."""
+    alert = next(one for one in SHIPPED if one.name == "ModelQualityBelowThreshold")
+    names = ["ndcg@5", "ndcg@10", "accuracy", "hit_rate@1"]
+    labels = [{"measure": name, "window": "1h"} for name in names]
+    wanted = {"ndcg": ["ndcg@10"], "accuracy": ["accuracy"], "hit_rate": ["hit_rate@1"], "f1": []}
+    assert {measure: [names[at] for at in alert.of(measure, labels)] for measure in wanted} == wanted
