@@ -32,7 +32,7 @@ CONFIG = """
     predictions: {files: {path: p.jsonl}, fields: {id: id, predicted: p}}
     labels: {files: {path: l.jsonl}, fields: {id: id, actual: y}}
 """
-QUALITY, ERRORS = "model:model_quality_judged:ratio", "model:model_prediction_errors_judged:ratio"
+QUALITY, ERRORS = "model:model_quality_judged:upper", "model:model_prediction_errors_judged:ratio"
 ODD = "spam: {eu}"
 LATENCY = "model:model_prediction_latency_judged:seconds"
 
