@@ -25,7 +25,7 @@ from tests.histories import DAY, STEP, courses, noise
 from tests.running import ROOT
 
 DAYS, YOUNG = 8, 2
-RULES = [ROOT / "alert_rules" / f"{name}.yml" for name in ("links", "recording", "alerts", "segments")]
+RULES = [ROOT / "alert_rules" / f"{name}.yml" for name in ("links", "recording", "alerts", "segments", "losses")]
 CONFIG = """
     positive: a
     classes: [a, b]
@@ -58,7 +58,9 @@ def young(of):
         "model_info": (of, ones),
         "model_predictions_total": ({"predicted": "a", "version": "1", "instance": "a:9884"}, rising),
         "model_baseline_ratio": ({"measure": "f1"}, 0.95 * ones),
+        f"{level}_quality_judged:ratio": ({"measure": "f1", "window": "1h"}, 0.9 + 0.01 * noise(YOUNG, 9)),
         QUALITY: ({"measure": "f1", "window": "1h"}, 0.9 + 0.01 * noise(YOUNG, 9)),
+        f"{level}_loss_judged:lower": ({"measure": "bias", "window": "1h"}, ones),
         f"{level}_label_coverage:ratio": ({}, 0.9 * ones),
         f"{level}_label_lateness:seconds": ({"measure": "label_delay"}, 60 * ones),
         f"{level}_labels_unmatched:ratio_increase1h": ({}, 0.01 * ones),
@@ -151,6 +153,7 @@ def test_every_alert_looks_at_what_it_looks_at(proposed):
     heads = re.findall(r"# (\w+) \((.*)\): .* days, ([\d,]+) evaluations", text)
     assert {measure: alerts for measure, alerts, _ in heads} == {
         "f1": "ModelQualityBelowThreshold",
+        "bias": "ModelLossAboveThreshold",
         "drop": "ModelQualityBelowBaseline",
         "segment_gap": "ModelSegmentQualityLow",
         "disparate_impact": "ModelDisparateImpact",
