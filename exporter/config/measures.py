@@ -18,7 +18,7 @@ _NAMED = CLASSIFICATION | {"multilabel"}
 _TASKS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("accuracy", "precision", "recall", "f1"), _NAMED),
     **dict.fromkeys((*_OF_SETS, "hamming_loss"), frozenset({"multilabel"})),
-    **dict.fromkeys(_OF_SCORES, frozenset({"binary"})),
+    **dict.fromkeys(_OF_SCORES, CLASSIFICATION),
     "top_k_accuracy": frozenset({"multiclass"}),
     **dict.fromkeys(_OF_NUMBERS, frozenset({"regression"})),
     **dict.fromkeys(_OF_RANKINGS, frozenset({"ranking"})),
@@ -47,7 +47,11 @@ def check(faults: Faults, node: Node, entry: Mapping[str, Any], spec: ModelSpec,
         mark, where = node.at(place).keys[measure], join_key(key, f"{place}.{measure}")
         k = getattr(getattr(entry[place], measure, None), "k", None)
         if measure in _OF_SCORES and not spec.score_edges:
-            faults.add(mark, where, "needs scores; map predictions.fields.score, or remove it")
+            faults.add(
+                mark,
+                where,
+                "needs scores; map score, or probabilities of several classes, or remove it",
+            )
         elif measure in of_k and not ks:
             faults.add(mark, where, f"needs {setting}, and the probabilities of all classes; map them, or remove it")
         elif k is not None and k not in ks:

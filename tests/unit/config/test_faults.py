@@ -524,7 +524,7 @@ CASES = {
     "measure of scores without any": (
         BASE,
         TOP + "baseline: {roc_auc: 0.9}\n",
-        [f"10:16: {M}.baseline.roc_auc: needs scores; map predictions.fields.score, or remove it"],
+        [f"10:16: {M}.baseline.roc_auc: needs scores; map score, or probabilities of several classes, or remove it"],
     ),
     "baseline in percent": (
         BASE,
