@@ -13,11 +13,21 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from exporter.demo.models import CANCER, CULTIVARS, DIABETES, PREDICTIONS, SEARCH, TRAITS, TRAITS_OF_DIGITS, WINE
+from exporter.demo.models import (
+    CANCER,
+    CULTIVARS,
+    DIABETES,
+    DIAGNOSES,
+    PREDICTIONS,
+    SEARCH,
+    TRAITS,
+    TRAITS_OF_DIGITS,
+    WINE,
+)
 
 LAST = 500
 Measures = dict[str, float]
@@ -28,30 +38,31 @@ Measures = dict[str, float]
 class Row:
     """A prediction that met its label; `labelled_at` is ISO 8601 in UTC, so that texts sort as times do.
 
-    `predicted` is what the log has under `output`.
+    `predicted` is what the log has under `output`, `record` the whole line.
     """
 
     labelled_at: str
     actual: Any
     predicted: dict[str, Any]
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 def join(folder: Path, model: str) -> dict[str, list[Row]]:
     """Labelled predictions of every version of *model*, by the time of their labels, from its logs in *folder*."""
-    predicted: dict[str, tuple[str, dict[str, Any]]] = {}
+    predicted: dict[str, dict[str, Any]] = {}
     for line in _lines(folder / model / PREDICTIONS):
         record = json.loads(line)
         if "output" in record:
-            predicted.setdefault(record["id"], (record["model"]["version"], record["output"]))
+            predicted.setdefault(record["id"], record)
     latest: dict[str, tuple[str, Any]] = {}
     for name, labelled_at, actual in _labels(folder / model):
         if labelled_at >= latest.get(name, ("", ""))[0]:
             latest[name] = (labelled_at, actual)
     versions: dict[str, list[Row]] = defaultdict(list)
-    for name, (version, output) in predicted.items():
+    for name, record in predicted.items():
         if name in latest:
             labelled_at, actual = latest[name]
-            versions[version].append(Row(labelled_at, actual, output))
+            versions[record["model"]["version"]].append(Row(labelled_at, actual, record["output"], record))
     return {version: sorted(rows, key=lambda row: row.labelled_at) for version, rows in sorted(versions.items())}
 
 
@@ -92,6 +103,11 @@ def _binary(actual: list[Any], predicted: list[Any]) -> Measures:
         found[f'model_{name}_ratio{{average="binary"}}'] = float(
             function(actual, said, pos_label="malignant", zero_division=math.nan)
         )
+    found |= _averages(actual, said, "micro", "macro", "weighted") | _of_classes(actual, said, "binary")
+    beta = metrics.fbeta_score(actual, said, beta=2, pos_label="malignant", zero_division=math.nan)
+    found['model_f_beta_ratio{average="binary",beta="2"}'] = float(beta)
+    false_alarms, misses = metrics.confusion_matrix(actual, said, labels=DIAGNOSES)[(0, 1), (1, 0)]
+    found["model_expected_cost"] = float(1 * false_alarms + 10 * misses) / len(actual)
     found["model_log_loss"] = float(metrics.log_loss(actual, score, labels=["benign", "malignant"]))
     found["model_brier_score"] = float(metrics.brier_score_loss(actual, score, pos_label="malignant"))
     if len(set(actual)) == 2:
@@ -109,7 +125,7 @@ def _multiclass(actual: list[Any], predicted: list[Any]) -> Measures:
 
     said = [one["cultivar"] for one in predicted]
     found = {"model_accuracy_ratio": float(metrics.accuracy_score(actual, said))}
-    found |= _averages(actual, said, "micro", "macro", "weighted")
+    found |= _averages(actual, said, "micro", "macro", "weighted") | _of_classes(actual, said, "macro", "weighted")
     codes = np.array([CULTIVARS.index(one) for one in actual])
     chances = np.array([one["probabilities"] for one in predicted])
     top = metrics.top_k_accuracy_score(codes, chances, k=2, labels=range(len(CULTIVARS)))
@@ -154,6 +170,35 @@ def _averages(actual: Any, said: Any, *averages: str) -> Measures:
             if complete or average not in {"macro", "weighted"}:
                 value = function(actual, said, average=average, zero_division=math.nan)
                 found[f'model_{name}_ratio{{average="{average}"}}'] = float(value)
+    return found
+
+
+def _of_classes(actual: list[Any], said: list[Any], *averages: str) -> Measures:
+    """What false alarms and misses cost each class, its specificity being the recall of the rest, and agreement."""
+    import numpy as np  # noqa: PLC0415
+    from sklearn import metrics  # noqa: PLC0415
+
+    true, told = np.array(actual), np.array(said)
+    classes = ["malignant"] if averages == ("binary",) else sorted({*actual, *said})
+    share = [(true == one).sum() for one in classes]
+    rest, own = (
+        [metrics.recall_score(side(true, one), side(told, one), zero_division=math.nan) for one in classes]
+        for side in (np.not_equal, np.equal)
+    )
+    found: Measures = {}
+    for average in averages:
+        weights = share if average == "weighted" else None
+        specificity, recall = (
+            float(np.average(of, weights=weights)) if all(map(math.isfinite, of)) else math.nan for of in (rest, own)
+        )
+        ratios = {"specificity": specificity, "false_positive": 1 - specificity, "false_negative": 1 - recall}
+        found |= {f'model_{name}_ratio{{average="{average}"}}': value for name, value in ratios.items()}
+    recalls = metrics.recall_score(actual, said, labels=sorted(set(actual)), average="macro", zero_division=math.nan)
+    found["model_balanced_accuracy_ratio"] = float(recalls)
+    if len({*actual, *said}) > 1:
+        found["model_cohen_kappa"] = float(metrics.cohen_kappa_score(actual, said))
+    if len(set(actual)) > 1 and len(set(said)) > 1:
+        found["model_matthews_correlation_coefficient"] = float(metrics.matthews_corrcoef(actual, said))
     return found
 
 

@@ -50,7 +50,6 @@ EMPTY = {
             "the demo sets no bounds for these",
         r"model / (Estimated and realised / [AC]|Estimate and truth|Estimated less realised|What calibration)":
             "too few labels came within seconds for a fit, and the demo sets no bound for recall and others",
-        r"model / Expected cost": "nor any costs",
         r"health / Rows (refused by reason|counted as other)": "none was",
         r"health / (Failed (polls|looks)|Probes, worst first / C|Sources, worst first / .)": "none failed",
     },
