@@ -168,9 +168,10 @@ def test_a_crash_while_the_exporter_was_down(server, exporter, tmp_path, debian,
         wait_for(lambda: time.time() - down > GAP, GAP + 1)
         run()
         exporter.values_once(lambda values: counted(values, BY_CURSOR, 2))
+        passed = time.time() - seen
         server.crash()
         values = exporter.values_once(lambda values: counted(values, BY_CURSOR, 3))
-        passed, shorter = time.time() - seen, time.time() - began
+        shorter = time.time() - began
         for target in BY_CURSOR:
             assert passed - SLACK < values.one("model_server_observed_seconds_total", target=target) < shorter
         for target in OTHERS:

@@ -119,7 +119,7 @@ def says(all_of_it, model, wanted):
 
 def shown_as_healthy(all_of_it):
     """The fleet page is green."""
-    wait_for(lambda: rows(all_of_it) == dict.fromkeys(MODELS, ("green", "green")), 20, "four green rows")
+    wait_for(lambda: rows(all_of_it) == dict.fromkeys(MODELS, ("green", "green")), 40, "four green rows")
 
 
 def shown_as_degraded(all_of_it):
@@ -128,7 +128,7 @@ def shown_as_degraded(all_of_it):
     One is just bad, one has lost its server, and of one the labels are late.
     """
     wanted = {name: ("green", "green") if name == "steady" else ("red", "red") for name in MODELS}
-    wait_for(lambda: rows(all_of_it) == wanted, 20, "three red rows")
+    wait_for(lambda: rows(all_of_it) == wanted, 40, "three red rows")
     bad = {"status": ["red"], "low": {"accuracy", "precision", "recall", "f1"}, "labelled": [True]}
     causes = {
         "fraud": {"servers": [], "late": [False]},
@@ -149,8 +149,8 @@ def test_one_notification_for_each_incident(tmp_path, debian, server):
         all_of_it.rows(400, 0.98, {"fraud": 1, "churn": 1, "steady": 1, "spam": 3600})
         shown_as_healthy(all_of_it)
         server.kill()
-        wait_for(lambda: all_of_it.firing("ModelServerDown", severity="critical"), 20, "the server's end noticed")
-        wait_for(lambda: all_of_it.firing("ModelLabelsLate", model="spam"), 30, "late labels noticed")
+        wait_for(lambda: all_of_it.firing("ModelServerDown", severity="critical"), 40, "the server's end noticed")
+        wait_for(lambda: all_of_it.firing("ModelLabelsLate", model="spam"), 60, "late labels noticed")
 
         all_of_it.rows(400, 0.5, {"fraud": 1, "churn": 1, "spam": 3600})
         silenced = {
@@ -158,9 +158,9 @@ def test_one_notification_for_each_incident(tmp_path, debian, server):
             *((LOW, "warning", name) for name in ("fraud", "churn", "spam")),
             *((LOW, "critical", name) for name in ("churn", "spam")),
         }
-        wait_for(lambda: silenced <= all_of_it.suppressed(), 30, "what follows from others suppressed")
-        wait_for(lambda: len(all_of_it.mailbox.mails) == 3, 20, "three mails")
-        wait_for(lambda: len(all_of_it.webhook.heard("/incidents")) == 3, 20, "three posts")
+        wait_for(lambda: silenced <= all_of_it.suppressed(), 60, "what follows from others suppressed")
+        wait_for(lambda: len(all_of_it.mailbox.mails) == 3, 40, "three mails")
+        wait_for(lambda: len(all_of_it.webhook.heard("/incidents")) == 3, 40, "three posts")
 
         shown_as_degraded(all_of_it)
 
@@ -168,11 +168,11 @@ def test_one_notification_for_each_incident(tmp_path, debian, server):
         all_of_it.rows(4000, 1, {"fraud": 1, "churn": 1, "spam": 3600})
         all_of_it.judged("model:model_quality_judged:ratio < 0.9", "model-exporter-quality-alerts")
         all_of_it.rows(6000, 1, {"spam": 1})
-        wait_for(lambda: not all_of_it.firing(LOW), 40, "quality recovered")
+        wait_for(lambda: not all_of_it.firing(LOW), 80, "quality recovered")
         server.start()
-        wait_for(lambda: len(all_of_it.mailbox.mails) == 6, 30, "three more mails")
-        wait_for(lambda: len(all_of_it.webhook.heard("/incidents")) == 6, 20, "three more posts")
-        wait_for(lambda: {name for name, *_ in alerts(all_of_it)} == {"ModelExporterWatchdog"}, 20, "peace")
+        wait_for(lambda: len(all_of_it.mailbox.mails) == 6, 60, "three more mails")
+        wait_for(lambda: len(all_of_it.webhook.heard("/incidents")) == 6, 40, "three more posts")
+        wait_for(lambda: {name for name, *_ in alerts(all_of_it)} == {"ModelExporterWatchdog"}, 40, "peace")
 
         posts = told(all_of_it.webhook.heard("/incidents"))
         mails = Counter(subject.split(":")[0] for subject in all_of_it.mailbox.subjects())

@@ -67,7 +67,7 @@ def averaged(upper, lower, weights=None):
     return float(np.average(upper / lower, weights=weights)) if lower.all() else math.nan
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(labelled())
 @example((2, [0, 0], [0, 0]))
 @example((3, [0, 1], [1, 0]))
@@ -90,7 +90,7 @@ def test_several_classes(case):
         assert same(got["model_false_negative_ratio", average], averaged(fn, fn + tp, weights))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=20), st.integers(0, 1))
 @example([(0, 0)], 1)
 @example([(1, 1)], 1)

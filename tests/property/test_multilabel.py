@@ -67,7 +67,7 @@ def same(ours, theirs):
     return (math.isnan(ours) and math.isnan(theirs)) or math.isclose(ours, theirs, rel_tol=0, abs_tol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
 @example((1, [(0, 0)]))
 @example((3, [(0, 1), (1, 0)]))

@@ -84,7 +84,7 @@ def check(gauges, actual, predicted, averages, **binary):
             assert same(ours, theirs), (measure, average, ours, theirs)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(labelled())
 @example((3, [0, 0], [0, 0]))
 @example((3, [0, 1], [1, 0]))
@@ -105,7 +105,7 @@ def test_averages_are_scikit_learns(case):
     check(gauges, actual, predicted, ("micro", "macro", "weighted"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=20), st.integers(0, 1))
 @example([(0, 0)], 1)
 @example([(1, 0)], 1)

@@ -63,7 +63,7 @@ def reciprocal(ranked, wanted, k):
     return next((1 / place for place, item in enumerate(ranked[:k], 1) if item in wanted), 0.0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases)
 @example([([], {1: 1.0})])
 @example([([1, 2], {})])

@@ -83,7 +83,7 @@ def columns(rows):
     return table[:, 0], table[:, 1], np.array(GROUPS)[table[:, 2]]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases(), st.integers(1, 4))
 def test_fairness_is_fairlearns(rows, minimum):
     """Between all groups that are large enough; those for which a rate has no denominator do not take part in it."""
@@ -116,7 +116,7 @@ def test_fairness_is_fairlearns(rows, minimum):
         assert ours == (None if expected is None else pytest.approx(expected, abs=1e-12)), name
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cases())
 def test_the_measures_bear_fairlearns_names(rows):
     """Where every group has positives and negatives, fairlearn's function of the same name gives the same number."""
@@ -129,7 +129,7 @@ def test_the_measures_bear_fairlearns_names(rows):
         assert found[f"model_{name}", "x0"] == pytest.approx(theirs, abs=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases(), st.integers(1, 4))
 def test_a_group_is_measured_as_the_whole(rows, minimum):
     """Each of its measures is scikit-learn's (and fairlearn's) of the group's rows; small groups have none."""

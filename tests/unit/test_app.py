@@ -376,6 +376,7 @@ def test_a_reload_does_not_bring_stale_gauges_back(monkeypatch, tmp_path):
         exporter.ready()
         exporter.once(lambda v: v.of(gauge))
         gone.set()
+        exporter.once(lambda v: v.one("model_exporter_source_up", role="labels") == 0)  # no poll before is under way
         exporter.leaps.ahead = 61
         exporter.once(lambda v: not v.of(gauge))
         rewrite(tmp_path, config(tmp_path, labels="scripted: {}", windows="last 5"))
