@@ -1,4 +1,4 @@
-"""Sums of cells: over all time, over a sliding stretch of label time, and over the last rows of a group.
+"""Sums of cells: over all time, and over a sliding stretch of it.
 
 A *cell* is one additive number of one group: `group * size + local`.  All sums grow by new rows only; none is ever
 computed again, so that a window of a day costs what a window of a minute does.
@@ -6,13 +6,14 @@ computed again, so that a window of a day costs what a window of a minute does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import PLAIN, Cells, Floats, Layout, Scored
+from exporter.contracts import Cells, Floats
 
 RESOLUTION = 360
 """Buckets of a time window: one of an hour moves in steps of 10 s."""
@@ -139,12 +140,13 @@ class TimeWindow:
         if self.newest is not None and bucket <= self.newest:
             return []
         self.newest = bucket
-        flat = self.total.reshape(-1)
         fallen = [(old, self.buckets.pop(old)) for old in sorted(at for at in self.buckets if at <= self.gone)]
-        for old, sums in fallen:
-            flat[self.columns.cells[: len(sums)]] -= sums
-            self.dirty.add(old)
-        if fallen and not self.whole:
+        self.dirty.update(old for old, _ in fallen)
+        if fallen and self.whole:
+            columns = max(len(sums) for _, sums in fallen)
+            gone = self._summed(sums for _, sums in fallen)[:columns]
+            self.total.reshape(-1)[self.columns.cells[:columns]] -= gone
+        elif fallen:
             self._sum_anew()
         return fallen
 
@@ -157,10 +159,14 @@ class TimeWindow:
         """Add all buckets up: after a large weight has come and gone, the difference would hold its rounding only."""
         cells = self.columns.cells
         self.total = _grown(self.total, int(cells.max(initial=0)) // self.size + 1)
-        sums = np.zeros(len(cells))
-        for bucket in self.buckets.values():
+        self.total.reshape(-1)[cells] = self._summed(self.buckets.values())
+
+    def _summed(self, buckets: Iterable[Floats]) -> Floats:
+        """The sums of *buckets* by column."""
+        sums = np.zeros(len(self.columns))
+        for bucket in buckets:
             sums[: len(bucket)] += bucket
-        self.total.reshape(-1)[cells] = sums
+        return sums
 
     def add(self, cell: NDArray[np.int64], weight: Floats, time: Floats) -> None:
         """Add signed *weight* to cells at event *time*; what is older than the window is left out.  Shapes (m,)."""
@@ -213,11 +219,10 @@ class TimeWindow:
 
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
         """Blobs of the buckets that changed since the last call, by name; None for one that is empty or fell out."""
-        for bucket in sorted(self.dirty):
-            sums = self.buckets.get(bucket, np.empty(0))
-            used = sums.nonzero()[0]
-            cells = self.columns.cells[used]
-            yield str(bucket), _packed(cells, sums[used]) if len(cells) else None
+        buckets = sorted(self.dirty)
+        kept = [self.buckets.get(bucket, np.empty(0)) for bucket in buckets]
+        for bucket, blob in zip(buckets, _packed_each(self.columns.cells, kept), strict=True):
+            yield str(bucket), blob or None
         self.dirty.clear()
 
     def load(self, name: str, blob: bytes) -> None:
@@ -227,75 +232,6 @@ class TimeWindow:
         if len(cell):
             self.add(cell, weight, np.full(len(cell), (int(name) + 0.5) * self.width))
         self.dirty.discard(int(name))
-
-
-_ROW: list[tuple[str, Any]] = [
-    ("slot", "<i8"),
-    ("time", "<f8"),
-    ("label_time", "<f8"),
-    ("score", "<f8"),
-    ("group", "<i4"),
-    ("actual", "<i4"),
-    ("predicted", "<i4"),
-    ("sign", "<i1"),
-]
-
-
-class CountWindow:
-    """The *rows* labelled predictions of every group whose labels are the newest by their own time."""
-
-    def __init__(self, rows: int, layout: Layout = PLAIN) -> None:
-        self.rows = rows
-        made = [("made", layout.made_dtype)] if layout.made else []
-        truth = [("truth", layout.truth_dtype)] if layout.truth else []
-        self.row = np.dtype([*_ROW, *made, *truth])
-        self.groups: dict[int, NDArray[np.void]] = {}
-        self.dirty: set[int] = set()
-
-    def push(self, scored: Scored) -> tuple[Scored, Scored]:
-        """Take *scored* in; returns the rows that entered and those that left.
-
-        A row that is taken back leaves, and its corrected result enters.  Of equal label times the later row is newer.
-        """
-        entered, left = [], []
-        back = scored.sign < 0
-        # A record has two bytes for its group, and numbers of two bytes are sorted in linear time.
-        order = np.argsort(scored.group.astype(np.uint16), kind="stable")
-        for mine in np.split(order, np.cumsum(np.bincount(scored.group))[:-1]):
-            if not len(mine):
-                continue
-            group = int(scored.group[mine[0]])
-            kept = self.groups.get(group, np.empty(0, self.row))
-            taken_back = scored.slot[mine[back[mine]]]
-            gone = np.isin(kept["slot"], taken_back)
-            at = mine
-            if len(taken_back):
-                at = mine[~back[mine]]
-                # Of several results for one prediction within these rows only the last one stands.
-                at = at[_last_of_each(scored.slot[at])]
-            if len(kept) - np.count_nonzero(gone) >= self.rows:
-                at = at[scored.label_time[at] >= kept["label_time"][0]]
-            new = _rows(scored, at[_newest(scored.label_time[at], self.rows)], self.row)
-            merged = np.concatenate([kept[~gone], new])
-            merged = merged[_newest(merged["label_time"], len(merged))]
-            over = max(0, len(merged) - self.rows)
-            left += [kept[gone], merged[:over]]
-            entered.append(new)
-            self.groups[group] = merged[over:]
-            self.dirty.add(group)
-        return _scored(entered, self.row), _scored(left, self.row)
-
-    def changes(self) -> Iterator[tuple[str, bytes]]:
-        for group in sorted(self.dirty):
-            yield str(group), self.groups[group].tobytes()
-        self.dirty.clear()
-
-    def load(self, name: str, blob: bytes) -> None:
-        self.groups[int(name)] = np.frombuffer(blob, self.row)
-
-    def all(self) -> Scored:
-        """Every row inside, to count them anew after a start."""
-        return _scored(list(self.groups.values()), self.row)
 
 
 def chosen(parts: Sequence[Part], at: NDArray[np.intp]) -> list[Part]:
@@ -332,32 +268,6 @@ def of_rows(column: NDArray[_Scalar], cells: Cells) -> NDArray[_Scalar]:
     return column if cells.row is None else column[cells.row]
 
 
-def _rows(scored: Scored, at: NDArray[np.intp], row: np.dtype[np.void]) -> NDArray[np.void]:
-    out = np.empty(len(at), row)
-    for name in row.names or ():
-        out[name] = getattr(scored, name)[at]
-    return out
-
-
-def _scored(parts: list[NDArray[np.void]], row: np.dtype[np.void]) -> Scored:
-    rows = np.concatenate(parts) if parts else np.empty(0, row)
-    return Scored(**{name: np.ascontiguousarray(rows[name]) for name in row.names or ()})
-
-
-def _newest(time: Floats, most: int) -> NDArray[np.intp]:
-    """Positions of the *most* latest times, in the order of time; of equal ones the last."""
-    if len(time) <= most:
-        return np.argsort(time, kind="stable")
-    late = np.flatnonzero(time >= np.partition(time, -most)[-most])
-    return late[np.argsort(time[late], kind="stable")][-most:]
-
-
-def _last_of_each(slot: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Positions of the last occurrence of every value, in order."""
-    _, from_end = np.unique(slot[::-1], return_index=True)
-    return np.sort(len(slot) - 1 - from_end)
-
-
 def _grown(array: Floats, groups: int) -> Floats:
     if groups <= len(array):
         return array
@@ -372,6 +282,22 @@ def _packed(cell: NDArray[np.int64], *sums: Floats) -> bytes:
     for place, part in enumerate(sums, 1):
         out[place] = part
     return out.tobytes()
+
+
+def _packed_each(cells: NDArray[np.int64], buckets: Sequence[Floats]) -> list[bytes]:
+    """`_packed` of what is not 0 in each of many *buckets*, whose first columns are of these *cells*."""
+    if not buckets:
+        return []
+    begins = np.cumsum([0, *map(len, buckets)])
+    sums = np.concatenate(buckets)
+    used = np.flatnonzero(sums)
+    ends = np.searchsorted(used, begins)
+    bucket = np.repeat(np.arange(len(buckets)), np.diff(ends))
+    place = np.arange(len(used)) + ends[bucket]
+    out = np.empty(2 * len(used), "<f8")
+    out.view("<i8")[place] = cells[used - begins[bucket]]
+    out[place + np.diff(ends)[bucket]] = sums[used]
+    return [out[2 * start : 2 * end].tobytes() for start, end in itertools.pairwise(ends.tolist())]
 
 
 def _unpacked(blob: bytes, parts: int) -> tuple[NDArray[Any], ...]:

@@ -15,13 +15,14 @@ from exporter.config.schema import ModelConfig
 from exporter.contracts import PLAIN, UNKNOWN, Batch, Family, MetricSpec, Refusals, Traffic
 from exporter.errors import StateDamaged
 from exporter.join import Join, Joined, early_layout
+from exporter.last_rows import CountWindow
 from exporter.pipeline.calibrating import Calibrations
 from exporter.pipeline.coding import Codebook, Rows, sides
 from exporter.pipeline.matured import aged
 from exporter.pipeline.tally import Arrived, Tally
 from exporter.state import UNDECODABLE, State
 from exporter.state.table import LARGEST
-from exporter.windows import CountWindow, TimeWindow
+from exporter.windows import TimeWindow
 
 log = logging.getLogger(__name__)
 

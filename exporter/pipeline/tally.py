@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.contracts import Cells, Codes, Family, Floats, ManyWindows, Scored, Series, Traffic, WindowSpec
-from exporter.windows import Columns, CountWindow, Part, TimeWindow, Totals, chosen, coarser, of_rows, tabulated
+from exporter.last_rows import CountWindow
+from exporter.windows import Columns, Part, TimeWindow, Totals, chosen, coarser, of_rows, tabulated
 
 Names = Mapping[str, Sequence[str]]
 
@@ -163,7 +164,7 @@ class Tally:
     def advance(self, now: float) -> None:
         self.clear_gauges()
         for window in self.timed.values():
-            window.advance(now)
+            window.fall(now)
 
     def calibrate(self, group: int, family: Family) -> None:
         """Make all values of *group* by *family* from now on: the same as this one's, by another calibration."""

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.contracts import Scored
-from exporter.windows import CountWindow, TimeWindow, Totals
+from exporter.last_rows import CountWindow
+from exporter.windows import TimeWindow, Totals
 
 SIZE = 3
 GROUPS = 3

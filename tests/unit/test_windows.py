@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from exporter.contracts import Scored
-from exporter.windows import RESOLUTION, Columns, CountWindow, TimeWindow, Totals, coarser, tabulated
+from exporter.last_rows import CountWindow
+from exporter.windows import RESOLUTION, Columns, TimeWindow, Totals, coarser, tabulated
 
 
 def scored(*rows):
