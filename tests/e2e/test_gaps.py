@@ -38,7 +38,7 @@ OTHERS = ("process", "prometheus")
 GAP = 8.0
 """Seconds for which the exporter is down, at least."""
 SLACK = 6.0
-"""Seconds by which first and last looks may lie beside the moments at which a test knows of them; less than the gap."""
+"""Seconds by which first and last looks may lie beside the moments that a test knows of; less than the gap."""
 
 DEATH = [one for one in EVENTS if one["Actor"]["Attributes"]["name"] == "always"][-4:]
 """What the engine told of a container that was killed, and started again by its policy."""
