@@ -5,20 +5,39 @@ against the rest; `micro`, `macro` and `weighted` average over the labels that o
 `samples` is the mean over the predictions for which a measure is defined (`zero_division=nan`): precision needs a
 predicted label, recall a true one, F1 one of both.  Accuracy is that of whole sets; the Hamming loss is the share of
 wrong labels among all known labels of all predictions.
+
+A row is counted once for each few labels, by which of these were predicted and which are true, instead of once for
+each label: what became of a single label is a sum over that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exporter.contracts import Cells, Floats, MetricSpec, ModelSpec, Scored, Series
+from exporter.contracts import LABELS, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import labelled
 from exporter.families.labelled import UNDEFINED, both, mean_ratio, twin
 from exporter.families.quality import MEASURES, OUTCOMES
 
+_WIDTHS = ((16, 4), (48, 3), (LABELS, 2))
+"""How many labels are counted together, by how many there can be: a thousand states at most."""
+_MOST = 2 * LABELS + 1
+_QUOTIENT = np.arange(LABELS + 1)[:, None] / np.maximum(np.arange(_MOST), 1)
+"""Upper by lower, 0 where lower is; shape (LABELS + 1, _MOST)."""
+_KINDS = np.array(
+    [
+        [1, 1, 0, 0, 0],  # nothing predicted, nothing true
+        [1, 0, 1, 0, 1],  # something predicted
+        [1, 0, 0, 1, 1],  # something true
+        [1, 0, 1, 1, 1],  # both
+        [1, 1, 1, 1, 1],  # both, and the same
+    ]
+)
+"""What a row adds by its kind: to all, to those right as a whole, to those with a precision, a recall, an F1."""
 AVERAGES = ("micro", "macro", "weighted", "samples")
 
 
@@ -53,38 +72,51 @@ class Multilabel:
     tasks: ClassVar[frozenset[str]] = frozenset({"multilabel"})
     feed: ClassVar[Literal["traffic", "scored"]] = "scored"
     windowed: ClassVar[bool] = True
-    meaning = ""
+    meaning = "few labels at a time"
 
     def __init__(self, model: ModelSpec) -> None:
         self.labels = model.label_capacity
-        self.total = 3 * self.labels
-        """The cell of all rows; the next one is of those that are right as a whole.  Before them stand tp, fp and fn
-        of every label, behind them the sums and the counts of the three measures of single sets."""
-        self.size = self.total + 2 + 2 * len(MEASURES) if model.task in self.tasks else 0
+        self.width = next(width for most, width in _WIDTHS if self.labels <= most)
+        """How many labels are counted together."""
+        self.sums = -(-self.labels // self.width) * 4**self.width
+        """Where sums of the measures of single sets begin, behind the states of all labels; then come the numbers of
+        rows by their kind."""
+        self.kinds = self.sums + len(MEASURES)
+        self.size = self.kinds + len(_KINDS) if model.task in self.tasks else 0
+        self.outcomes = _outcomes(self.width)
 
     def cells(self, rows: Scored) -> Cells:
         assert rows.made is not None  # noqa: S101 - the layout of a multilabel model has both
         assert rows.truth is not None  # noqa: S101
-        predicted, actual = (self._bits(side["labels"]) for side in (rows.made, rows.truth))
-        outcome = np.stack([predicted & actual, predicted & ~actual, ~predicted & actual], axis=2)
-        row, label, kind = np.nonzero(outcome)
-        everyone = np.arange(len(rows))
-        exact = np.flatnonzero((predicted == actual).all(axis=1))
-        who, measure, score = _of_samples(*outcome.sum(axis=1).T)
-        first = self.total + 2
+        predicted, actual = (side["labels"].astype(np.uint64) for side in (rows.made, rows.truth))
+        hit, made, true = (np.bitwise_count(one).astype(np.intp) for one in (predicted & actual, predicted, actual))
+        some = made > 0
+        kind = some + 2 * (true > 0) + (some & (predicted == actual))
+        scores = [_QUOTIENT.take(hit * _MOST + made), _QUOTIENT.take(hit * _MOST + true)]
+        scores.append(2 * _QUOTIENT.take(hit * _MOST + made + true))
         return Cells(
-            row=np.concatenate([row, everyone, exact, who, who]),
-            local=np.concatenate(
-                [3 * label + kind, 0 * everyone + self.total, 0 * exact + self.total + 1,
-                 first + measure, first + len(MEASURES) + measure]
-            ).astype(np.int64),
-            weight=np.concatenate([np.ones(len(row) + len(rows) + len(exact)), score, np.ones(len(who))]),
-        )  # fmt: skip
+            row=None,
+            local=self.kinds + kind,
+            more=(
+                *((self.sums + at, score) for at, score in enumerate(scores)),
+                *self._states(predicted, actual),
+            ),
+        )
 
-    def _bits(self, sets: np.ndarray) -> np.ndarray:
-        """Which labels are in each of *sets*, shape (n, labels)."""
-        bits: np.ndarray = (sets[:, None] >> np.arange(self.labels, dtype=np.uint64)) & np.uint64(1) > 0
-        return bits
+    def _states(self, predicted: np.ndarray, actual: np.ndarray) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+        """The cells of every few labels, and 1 for rows that have any of them; shapes (n,) each."""
+        used = int(np.bitwise_or.reduce(predicted | actual, initial=0)).bit_length()
+        few = np.uint64(2**self.width - 1)
+        for at in range(-(-used // self.width)):
+            shift = np.uint64(at * self.width)
+            state = (predicted >> shift & few) | (actual >> shift & few) << np.uint64(self.width)
+            yield state.astype(np.int64) + at * 4**self.width, (state > 0).astype(np.float64)
+
+    def _counted(self, sums: Floats, known: int) -> tuple[Floats, list[float]]:
+        """tp, fp and fn of the *known* labels, shape (known, 3), and the numbers of rows by what `_KINDS` adds to."""
+        states = sums[: self.sums].reshape(-1, 4**self.width)[: -(-known // self.width)]
+        outcomes: Floats = (states @ self.outcomes).reshape(-1, 3)[:known]
+        return outcomes, (sums[self.kinds :] @ _KINDS).tolist()
 
     # --- counters --------------------------------------------------------------------------------
 
@@ -98,19 +130,16 @@ class Multilabel:
         ]
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
-        known, sides = len(names["label"]), (added, retracted)
-        out: list[float] = []
-        for side in sides:
-            total, exact = int(side[self.total]), int(side[self.total + 1])
-            out += [exact, total - exact]
-        for side in sides:
-            per_label = side[: self.total].reshape(-1, 3)[:known]
-            rest = side[self.total] - per_label.sum(axis=1)
+        known, out = len(names["label"]), list[float]()
+        sides = [(side, *self._counted(side, known)) for side in (added, retracted)]
+        for _, _, (total, exact, *_) in sides:
+            out += [int(exact), int(total - exact)]
+        for _, per_label, (total, *_) in sides:
+            rest = total - per_label.sum(axis=1)
             out += np.column_stack([per_label, rest]).ravel().astype(np.int64).tolist()
-        first = self.total + 2
-        for side in sides:
-            out += side[first : first + len(MEASURES)].tolist()
-        return out + [int(count) for side in sides for count in side[first + len(MEASURES) :]]
+        for side, _, _ in sides:
+            out += side[self.sums : self.kinds].tolist()
+        return out + [int(count) for _, _, (_, _, *defined) in sides for count in defined]
 
     # --- gauges ----------------------------------------------------------------------------------
 
@@ -121,30 +150,28 @@ class Multilabel:
         return [*map(Series, first), *averaged]
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
-        total, known = float(counts[self.total]), len(names["label"])
+        known = len(names["label"])
+        outcomes, (total, exact, *of_samples) = self._counted(counts, known)
         if not total:
             return [0, *[UNDEFINED] * (2 + len(MEASURES) * len(AVERAGES))]
-        tp, fp, fn = counts[: self.total].reshape(-1, 3)[:known].T
-        here = (tp + fp + fn) > 0
-        tp, fp, fn = tp[here], fp[here], fn[here]
+        tp, fp, fn = outcomes[outcomes.any(axis=1)].T
         wrong = float((fp + fn).sum())
-        out = [int(total), float(counts[self.total + 1] / total), wrong / (total * known) if known else UNDEFINED]
+        out = [int(total), exact / total, wrong / (total * known) if known else UNDEFINED]
         parts = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
-        first = self.total + 2
         for at, (upper, lower) in enumerate(parts.values()):
-            defined = counts[first + len(MEASURES) + at]
+            defined = of_samples[at]
             out += [
                 float(upper.sum() / lower.sum()) if lower.sum() else UNDEFINED,
                 mean_ratio(upper.tolist(), lower.tolist()),
                 mean_ratio(upper.tolist(), lower.tolist(), (tp + fn).tolist()),
-                float(np.clip(counts[first + at] / defined, 0, 1)) if defined else UNDEFINED,
+                float(np.clip(counts[self.sums + at] / defined, 0, 1)) if defined else UNDEFINED,
             ]
         return out
 
 
-def _of_samples(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> tuple[np.ndarray, np.ndarray, Floats]:
-    """Precision, recall and F1 of each row for which they are defined: its number, which measure, and the value."""
-    upper = np.stack([tp, tp, 2 * tp])
-    lower = np.stack([tp + fp, tp + fn, 2 * tp + fp + fn])
-    measure, row = np.nonzero(lower)
-    return row, measure, upper[measure, row] / lower[measure, row]
+def _outcomes(width: int) -> Floats:
+    """Which of `width` labels are tp, fp, fn in each state of predicted, then true bits; shape (states, 3 width)."""
+    state, label = np.arange(4**width)[:, None], np.arange(width)
+    predicted, actual = state >> label & 1 > 0, state >> width >> label & 1 > 0
+    outcomes = np.stack([predicted & actual, predicted & ~actual, ~predicted & actual], axis=2)
+    return outcomes.reshape(len(state), -1).astype(np.float64)

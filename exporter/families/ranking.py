@@ -16,8 +16,8 @@ from exporter.contracts import ANY, Cells, Floats, MetricSpec, ModelSpec, Scored
 from exporter.families import labelled
 from exporter.families.labelled import UNDEFINED, both, twin
 
-_BLOCK = 1 << 21
-"""How many pairs of items are compared at a time."""
+_BLOCK = 4096
+"""How many rankings are compared at a time: what is worked on stays near the processor."""
 
 _POPULATION = "over the labelled rankings with a relevant item"
 
@@ -46,32 +46,64 @@ class Ranking:
 
     def __init__(self, model: ModelSpec) -> None:
         self.k = np.array(model.ranking.cutoffs, np.int64)
-        self.meaning = repr(model.ranking.cutoffs)
-        most = max(model.ranking.depth, model.ranking.relevant)
-        self.discount = 1 / np.log2(np.arange(2, most + 2))
-        self.size = 2 + 3 * len(self.k) if model.task in self.tasks else 0
+        self.meaning = repr(("rank of the first", model.ranking.cutoffs))
+        self.depth = int(self.k.max(initial=0))
+        """How many items of a ranking count at all."""
+        most = max(self.depth, model.ranking.relevant)
+        places = np.arange(1, most + 1)[:, None]
+        self.discount = np.where(places <= self.k, 1 / np.log2(places + 1), 0.0)
+        """What is gained at each place, by k; shape (places, ks)."""
+        self.sums = self.depth + 2
+        """Where sums of NDCG begin, behind the numbers of rankings: of those without a relevant item, then by the rank
+        of the first, then of those that have none among `depth`."""
+        rank = np.arange(self.sums)[:, None]
+        hit = (rank > 0) & (rank <= self.k)
+        self.by_rank = np.hstack([rank >= 0, rank > 0, hit / np.maximum(rank, 1), hit])
+        """What a ranking adds by its rank cell: to all, to those with a relevant item, and by k to the sums of
+        reciprocal ranks and of hits."""
+        self.size = self.sums + len(self.k) if model.task in self.tasks else 0
 
     def cells(self, rows: Scored) -> Cells:
-        """Cell 0 counts all rows, cell 1 those with a relevant item; then NDCG, reciprocal rank and hit of each k."""
         assert rows.made is not None  # noqa: S101 - the layout of a ranking has both
         assert rows.truth is not None  # noqa: S101
-        known = np.flatnonzero((rows.truth["gains"] > 0).any(axis=1))
-        wanted = rows.truth[known]
-        at_rank = _gains(rows.made["items"][known], wanted["items"], wanted["gains"])
-        last = self.k - 1
-        best = -np.sort(-wanted["gains"], axis=1)
-        best = np.cumsum(best * self.discount[: best.shape[1]], axis=1)[:, np.minimum(last, best.shape[1] - 1)]
-        gained = np.cumsum(at_rank * self.discount[: at_rank.shape[1]], axis=1)[:, last]
-        relevant = at_rank > 0
-        rank = np.where(relevant.any(axis=1), relevant.argmax(axis=1), at_rank.shape[1])[:, None]
-        hit = rank < self.k
-        values = np.concatenate([np.minimum(gained / best, 1.0), hit / (rank + 1), hit], axis=1)
-        everyone = np.arange(len(rows))
-        return Cells(
-            row=np.concatenate([everyone, known, np.repeat(known, values.shape[1])]),
-            local=np.concatenate([0 * everyone, 0 * known + 1, np.tile(np.arange(2, self.size), len(known))]),
-            weight=np.concatenate([np.ones(len(rows) + len(known)), values.ravel()]),
-        )
+        ranked, wanted = rows.made["items"][:, : self.depth], rows.truth
+        local, ndcg = np.zeros(len(rows), np.int64), np.zeros((len(self.k), len(rows)))
+        for at in range(0, len(rows), _BLOCK):
+            part = slice(at, at + _BLOCK)
+            gains = _columns(wanted["gains"][part])
+            if len(gains):
+                items, shown = wanted["items"][part, : len(gains)].T.copy(), ranked[part].T.copy()
+                local[part], ndcg[:, part] = self._measured(shown, items, gains)
+        return Cells(row=None, local=local, more=tuple((self.sums + at, one) for at, one in enumerate(ndcg)))
+
+    def _measured(self, ranked: np.ndarray, items: np.ndarray, gains: Floats) -> tuple[np.ndarray, Floats]:
+        """The rank cells (n) and the NDCG (ks, n) of *ranked* items (depth, n), some *items* having *gains* (m, n)."""
+        there = gains > 0
+        first = np.where(there[0], self.sums - 1, 0)
+        numbers = np.arange(1, len(ranked) + 1, dtype=np.uint8)[:, None]
+        hits: list[tuple[np.ndarray, np.ndarray, Floats]] = []
+        for item, gain, relevant in zip(items, gains, there, strict=True):
+            same = (ranked == item).view(np.uint8)
+            same *= numbers
+            place = np.add.reduce(same, axis=0, dtype=np.uint8)
+            row = np.flatnonzero((place > 0) & relevant)
+            rank = place[row].astype(np.intp)
+            first[row] = np.minimum(first[row], rank)
+            hits.append((row, rank, gain[row]))
+        row, rank, gain = map(np.concatenate, zip(*hits, strict=True))
+        gained = [np.bincount(row, by_place[rank - 1] * gain, len(first)) for by_place in self.discount.T]
+        best = self._best(gains, there.sum(axis=0))
+        return first, np.minimum(np.divide(gained, best, where=best > 0, out=np.zeros_like(best)), 1.0)
+
+    def _best(self, gains: Floats, count: np.ndarray) -> Floats:
+        """What the best order would gain, by k; shape (ks, n).  *count* of the *gains* (m, n) are above 0."""
+        highest = gains.max(axis=0)
+        cumulated = np.vstack([np.zeros(len(self.k)), np.cumsum(self.discount, axis=0)])
+        best: Floats = cumulated[count].T * highest
+        mixed = np.flatnonzero(gains.sum(axis=0) != highest * count)
+        if len(mixed):
+            best[:, mixed] = (-np.sort(-gains[:, mixed].T, axis=1) @ self.discount[: len(gains)]).T
+        return best
 
     def series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         del names
@@ -86,12 +118,16 @@ class Ranking:
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         del names
-        sides = [side.tolist() for side in (added, retracted)]
-        out: list[float] = [int(side[cell]) for cell in (0, 1) for side in sides]
-        count = len(self.k)
-        for begin in (2, 2 + count):
-            out += [value for side in sides for value in side[begin : begin + count]]
-        return out + [int(value) for side in sides for value in side[2 + 2 * count :]]
+        sides = [self._sums(side) for side in (added, retracted)]
+        out: list[float] = [int(side[0][at]) for at in (0, 1) for side in sides]
+        for at in (1, 2):
+            out += [value for side in sides for value in side[at].tolist()]
+        return out + [int(value) for side in sides for value in side[3].tolist()]
+
+    def _sums(self, counts: Floats) -> list[Floats]:
+        """Rankings, all and those with a relevant item; and by k the sums of NDCG, reciprocal rank and hits."""
+        whole, reciprocal, hits = np.split(counts[: self.sums] @ self.by_rank, [2, 2 + len(self.k)])
+        return [whole, counts[self.sums :], reciprocal, hits]
 
     def window_series(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
         del names
@@ -101,19 +137,19 @@ class Ranking:
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
         del names
-        total, known = int(counts[0]), float(counts[1])
+        (total, known), *sums = self._sums(counts)
         if not known:
-            return [total, *[UNDEFINED] * (3 * len(self.k))]
-        means: list[float] = np.clip(counts[2:] / known, 0.0, 1.0).tolist()
-        return [total, *means]
+            return [int(total), *[UNDEFINED] * (3 * len(self.k))]
+        means: list[float] = np.clip(np.concatenate(sums) / known, 0.0, 1.0).tolist()
+        return [int(total), *means]
 
 
-def _gains(ranked: np.ndarray, items: np.ndarray, gains: np.ndarray) -> Floats:
-    """What each of the *ranked* items (n, depth) gained, by the relevant *items* and their *gains* (n, relevant)."""
-    out = np.zeros(ranked.shape)
-    step = max(1, _BLOCK // (ranked.shape[1] * items.shape[1]))
-    for at in range(0, len(ranked), step):
-        part = slice(at, at + step)
-        same = (ranked[part, :, None] == items[part, None, :]) & (ranked[part, :, None] != 0)
-        out[part] = (same * gains[part, None, :]).sum(axis=2)
-    return out
+def _columns(gains: Floats) -> Floats:
+    """The columns of *gains* (n, relevant) as far as there are any, shape (m, n): behind the last one is 0."""
+    columns = []
+    for at in range(gains.shape[1]):
+        column = gains[:, at].copy()
+        if not column.any():
+            break
+        columns.append(column)
+    return np.stack(columns) if columns else np.empty((0, len(gains)))

@@ -167,7 +167,9 @@ def payload(spec, dtype, rng, count):
             case "labels":
                 out[name] = rng.integers(0, 1 << spec.label_capacity, count)
             case "items":
-                out[name] = rng.permuted(np.tile(np.arange(30), (count, 1)), axis=1)[:, : shape[1]]
+                items = rng.permuted(np.tile(np.arange(1, 31), (count, 1)), axis=1)[:, : shape[1]]
+                there = np.arange(shape[1]) < rng.integers(0, shape[1] + 1, (count, 1))
+                out[name] = np.where(there, items, 0)
             case "gains":
                 out[name] = np.where(out["items"] > 0, rng.integers(1, 4, shape), 0.0)
             case "probabilities":

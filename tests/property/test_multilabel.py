@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from exporter.contracts import ModelSpec, Scored
 from exporter.families.multilabel import Multilabel
 from exporter.families.quality import MEASURES
+from tests.scored import sums as added_up
 
 sklearn = pytest.importorskip("sklearn.metrics")
 SCORES = {"precision": "precision_score", "recall": "recall_score", "f1": "f1_score"}
@@ -47,8 +48,7 @@ def matrices(labels, rows):
 
 
 def sums(family, rows):
-    cells = family.cells(scored(rows))
-    return np.bincount(cells.local, cells.weight, minlength=family.size)
+    return added_up(family, scored(rows))
 
 
 def asked(measure, actual, predicted, **words):

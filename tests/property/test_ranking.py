@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.contracts import ModelSpec, RankingSpec, Scored
 from exporter.families.ranking import Ranking
+from tests.scored import sums as added_up
 
 sklearn = pytest.importorskip("sklearn.metrics")
 DEPTH, RELEVANT, KS = 6, 5, (1, 3, 6)
@@ -45,8 +46,7 @@ def scored(rows):
 
 def sums(rows):
     one = family()
-    cells = one.cells(scored(rows))
-    return np.bincount(cells.local, cells.weight, minlength=one.size)
+    return added_up(one, scored(rows))
 
 
 def ndcg(ranked, wanted, k):

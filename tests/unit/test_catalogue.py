@@ -24,7 +24,11 @@ CONFIG_GAUGES = """\
 
 
 OTHERS = {
-    "regression": ("regression: {residual_buckets: [0]}", {"p": 5}, [1, 2]),
+    "regression": (
+        "regression: {residual_buckets: [0]}\n    baseline: {mean_absolute_error: 1}",
+        {"p": 5},
+        [1, 2],
+    ),
     "multilabel": ("classes: [a, b, c]", {"p": ["a", "b"]}, [["a", "b"], ["a", "b"]]),
     "ranking": ("ranking: {depth: 5}", {"p": ["a", "b", "c"]}, [["b"], ["x"]]),
     "multiclass": ("classes: [a, b, c]", {"p": "a", "probabilities": [0.5, 0.3, 0.2]}, ["a", "b"]),
