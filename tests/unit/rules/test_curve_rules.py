@@ -81,6 +81,13 @@ def near(expression, value, tolerance):
     return f"sum(abs({expression} - {value!r}) <= bool {tolerance!r})"
 
 
+def calibration_error(edges, outcome, score):
+    """The expected calibration error of all rows, in the bins between *edges*."""
+    where = np.searchsorted(edges, score, side="right")
+    gap = np.bincount(where, score) - np.bincount(where, outcome)
+    return float(np.abs(gap).sum() / len(score))
+
+
 def expected(name, edges, shards):
     """Expressions that must be 1, by what scikit-learn says of the rows of both replicas."""
     outcome, score = (np.concatenate([shard[at] for shard in shards]) for at in (0, 1))
@@ -97,10 +104,9 @@ def expected(name, edges, shards):
     yield near(f"model:model_brier_score:mean_increase1d{{{of}}}", metrics.brier_score_loss(outcome, score), 1e-9)
     rarer = min(outcome.sum(), (~outcome).sum())
     yield near(f'model:model_quality_samples:increase1d{{{of}, measure="roc_auc"}}', float(rarer), 1e-6)
-    where = np.searchsorted(edges, score, side="right")
-    gap = np.bincount(where, score) - np.bincount(where, outcome)
-    error = np.abs(gap).sum() / len(score)
-    yield near(f"model:model_expected_calibration_error:ratio_increase1d{{{of}}}", float(error), 1e-9)
+    error = calibration_error(edges, outcome, score)
+    yield near(f"model:model_expected_calibration_error:ratio_increase1d{{{of}}}", error, 1e-9)
+    yield f"sum(absent(model:model_weighted_quality:ratio_increase1d{{{of}}}))"
     for at in (3, len(edges) // 2):
         here = f'{{{of}, threshold="{fixed_width(edges)[at]}"}}'
         above = score >= edges[at]
@@ -135,7 +141,16 @@ def expected_of_several(name, shards):
         record = f'{level}:model_quality:ratio_increase1d{{model="{name}", measure='
         yield near(f'{record}"roc_auc"}}', area, 1e-3)
         yield near(f'{record}"average_precision"}}', precision, 5e-3)
+    record = f'model:model_weighted_quality:ratio_increase1d{{model="{name}", measure='
+    area = metrics.roc_auc_score(actual, probabilities, multi_class="ovr", average="weighted")
+    yield near(f'{record}"roc_auc"}}', area, 1e-3)
+    precision = metrics.average_precision_score(np.eye(3)[actual], probabilities, average="weighted")
+    yield near(f'{record}"average_precision"}}', precision, 5e-3)
     of = f'{{model="{name}"}}'
+    errors = [calibration_error(COARSE, actual == at, probabilities[:, at]) for at in range(3)]
+    shares = np.bincount(actual) / len(actual)
+    yield near(f"model:model_expected_calibration_error:ratio_increase1d{of}", float(np.mean(errors)), 1e-9)
+    yield near(f"model:model_weighted_expected_calibration_error:ratio_increase1d{of}", float(errors @ shares), 1e-9)
     yield near(f"model:model_log_loss:mean_increase1d{of}", metrics.log_loss(actual, probabilities), 1e-9)
     yield near(f"model:model_brier_score:mean_increase1d{of}", metrics.brier_score_loss(actual, probabilities), 1e-9)
 
