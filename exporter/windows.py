@@ -101,11 +101,6 @@ class Totals:
         used, added, retracted = _unpacked(blob, 3)
         self.added[group][used], self.retracted[group][used] = added, retracted
 
-    def clear(self, group: int) -> None:
-        if group < len(self.added):
-            self.added[group] = self.retracted[group] = 0
-            self.dirty.add(group)
-
 
 class TimeWindow:
     """Sums over the last *seconds* of event time, in `resolution` buckets that fall out one by one.

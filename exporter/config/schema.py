@@ -112,7 +112,6 @@ def _model(decoder: Decoder, node: Node, key: str, directory: Path) -> Any:
     edges = _score_edges(faults, node, entry, spec, directory)
     if len(faults) > before:
         return BROKEN
-    spec = tasks.remembering(spec, entry["predictions"].mapping.fields, entry["curve_classes"])
     spec = structs.replace(spec, score_edges=edges)
     measures.check(faults, node, entry, spec, key)
     if len(faults) > before:

@@ -83,8 +83,8 @@ class Tally:
         else:
             self.add(arrived.scored, arrived.by_prediction if self.by_prediction else arrived.by_label)
 
-    def add(self, rows: Traffic | Scored, stretches: Stretches | None = None) -> None:
-        """Count *rows* into the totals and the windows by time; *stretches* may be shared by all families."""
+    def add(self, rows: Traffic | Scored, stretches: Stretches) -> None:
+        """Count *rows* into the totals and the windows by time, at those *stretches* of it."""
         if not len(rows):
             return
         self.clear_gauges()
@@ -95,7 +95,6 @@ class Tally:
                 window.whole = False
         if not len(cells.local):
             return
-        stretches = stretches or Stretches(self._time(rows))
         back = np.empty(0, np.intp)
         if isinstance(rows, Scored):
             sign = of_rows(rows.sign, cells)
@@ -108,10 +107,6 @@ class Tally:
             whole = self._add_to_windows(parts, cells, stretches)
             sides = [self._columns.sums(parts) if whole is None else whole.sum(axis=0)]
         self.totals.add(self._columns.cells, *sides)
-
-    def _time(self, rows: Traffic | Scored) -> Floats:
-        """The times that windows go by."""
-        return rows.time if isinstance(rows, Traffic) or self.by_prediction else rows.label_time
 
     def _parts(self, cells: Cells, group: Codes) -> list[Part]:
         start = of_rows(group, cells).astype(np.int64) * self.family.size
@@ -173,10 +168,6 @@ class Tally:
 
     def _of_group(self, group: int) -> Family:
         return self._calibrated.get(group, self.family)
-
-    def clear(self, group: int) -> None:
-        self.clear_gauges()
-        self.totals.clear(group)
 
     # --- values ----------------------------------------------------------------------------------
 

@@ -94,6 +94,8 @@ def find(
     centre = float(np.median(values[~np.isnan(values)]))
     if not len(levels):
         raise NoLimitError("it was never there for as long as the alert waits")
+    if not math.isfinite(centre):
+        raise NoLimitError("it was infinite most of the time")
     if levels[0] == levels[-1] == centre:
         raise NoLimitError(f"it never moved from {turn * centre + 0.0:g}, which says nothing of where it becomes bad")
     allowed = math.floor(rate * days + _ULP) - 1

@@ -192,6 +192,8 @@ def _tidy(measure: str, limit: float, spread: float) -> float:
         value = min(value, 1.0)
     elif entry(measure) is Ceiling:
         value = max(value, 0.0)
+    elif turn < 0:
+        value = max(value, unit)
     if value <= 0 < turn or (entry(measure) is Ceiling and value >= 1):
         raise NoLimitError("nothing could be beyond a bound that is crossed so seldom")
     return turn * value

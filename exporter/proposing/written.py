@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -96,7 +97,7 @@ def _alarms(count: int) -> str:
 def _value(measure: str, number: float, *, exact: bool = False) -> str:
     if entry(measure) is not DurationCeiling:
         return canonical(number if exact else float(f"{number:.4g}"))
-    if number >= 60:
+    if 60 <= number < math.inf:
         return _length(number)
     return duration_text(number if exact else float(f"{number:.3g}"))
 

@@ -51,8 +51,8 @@ class Fitter:
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._starting = threading.Lock()
-        self._failures: dict[tuple[str, int], tuple[int, float]] = {}
-        """How often fits of a model's group have failed in a row, and when (monotonic) the next is tried."""
+        self._failures: dict[tuple[str, int], tuple[float, float]] = {}
+        """How long fits of a model's group wait after the last failure, and when (monotonic) the next is tried."""
         self.start()
 
     @property
@@ -66,14 +66,15 @@ class Fitter:
 
     @property
     def owes(self) -> bool:
-        """Whether what failed is to be tried again, though no label has come since."""
+        """Whether fits may be due though no label has come: at a start, and when failed ones are to be tried again."""
         now = self._clock.monotonic()
-        return any(at <= now for _, at in self._failures.values())
+        return self._new or any(at <= now for _, at in self._failures.values())
 
     def make(self, fits: Sequence[Fit]) -> None:
         """Begin to make *fits*, except those that failed a short while ago; only to be used when `free`."""
+        self._new = False
         now = self._clock.monotonic()
-        due = [fit for fit in fits if now >= self._failures.get((fit.model, fit.group), (0, now))[1]]
+        due = [fit for fit in fits if now >= self._failures.get((fit.model, fit.group), (0.0, now))[1]]
         if not due or self._stop.is_set():
             return
         self._busy = True
@@ -92,7 +93,7 @@ class Fitter:
     def start(self) -> None:
         """Make fits, also after `stop`."""
         self._stop = threading.Event()
-        self._busy = False
+        self._busy, self._new = False, True
 
     def stop(self) -> None:
         """End a child that is at work; what it would have told is asked for again by the next start."""
@@ -171,9 +172,9 @@ class Fitter:
             if fit.result == "fitted":
                 self._failures.pop(key, None)
                 continue
-            count = self._failures.get(key, (0, 0.0))[0] + 1
-            wait = min(LONGEST_WAIT, AGAIN_AFTER * 2 ** (count - 1))
-            self._failures[key] = count, self._clock.monotonic() + wait
+            waited = self._failures.get(key, (0.0, 0.0))[0]
+            wait = min(LONGEST_WAIT, max(AGAIN_AFTER, 2 * waited))
+            self._failures[key] = wait, self._clock.monotonic() + wait
 
 
 def _all(fits: Sequence[Fit], result: str) -> list[Fit]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from exporter.contracts import ModelSpec, Scored, WindowSpec
 from exporter.families.quality import Quality
-from exporter.pipeline.tally import Tally
+from exporter.pipeline.tally import Stretches, Tally
 
 WINDOW = WindowSpec(name="1h", seconds=3600)
 NAMES = {"class": ["0", "1"], "error": []}
@@ -36,7 +36,7 @@ def rows(count: int) -> Scored:
 
 def filled(scored: Scored) -> Tally:
     tally = Tally(Quality(ModelSpec(name="m", positive="1", classes=("0", "1"))), [WINDOW])
-    tally.add(scored)
+    tally.add(scored, Stretches(scored.label_time))
     tally.advance(float(scored.label_time[-1]))
     return tally
 

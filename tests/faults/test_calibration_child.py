@@ -163,6 +163,38 @@ def test_what_failed_is_tried_again_ever_later(exporter, hands):
     assert not one.scheduler.fitter.owes
 
 
+def test_what_fails_for_months_is_still_tried(exporter, hands):
+    """However often it has failed before, the wait stays an hour."""
+    one = exporter(["/nowhere/python"])
+    one.cycle()
+    for _ in range(1100):
+        hands.monotonic += 3600
+        one.scheduler.cycle()
+        one.cycle()
+    assert one.count("crashed") == 1101
+    assert one.scheduler.healthy() is None
+
+
+def test_a_start_asks_for_what_is_due(hands, tmp_path):
+    """Labels that were enough when the exporter ended are enough when it starts, whether more rows come or not."""
+    score, outcome = drawn(200)
+    state = State(tmp_path)
+    Pipeline(config(spec()), state).absorb([made(score), told(outcome)])
+    state.close()
+    state = State(tmp_path)
+    scheduler = Scheduler(
+        Pipeline(config(spec()), state), [], Telemetry("1", (), hands.clock), lambda _: None, hands.clock
+    )
+    scheduler.fitter._program = (sys.executable, "-c", ANSWERS)
+    for _ in range(2):
+        scheduler.cycle()
+        scheduler.fitter.wait()
+        scheduler._waiting += scheduler.inbox.take(0)
+    assert samples(shown(scheduler.pipeline))[sample("model_calibration_labelled_predictions")] == 200
+    scheduler.stop()
+    state.close()
+
+
 def test_a_hung_child_blocks_no_cycle_and_ends_with_the_exporter(exporter):
     """Cycles run on while it hangs, no second child is started, and stopping ends it at once, uncounted."""
     one = exporter(HANGS, 600.0)

@@ -52,18 +52,6 @@ def test_totals_come_back_from_their_changes():
         assert [side.tolist() for side in again.of(group)] == [side.tolist() for side in totals.of(group)]
 
 
-def test_cleared_totals_are_saved_as_zero():
-    """A cleared group is a change, too."""
-    totals = Totals(2)
-    totals.add(np.array([0]), np.ones(1))
-    list(totals.changes())
-    totals.clear(0)
-    again = Totals(2)
-    for name, blob in totals.changes():
-        again.load(name, blob)
-    assert again.of(0)[0].tolist() == [0, 0]
-
-
 def test_a_time_window_forgets_bucket_by_bucket():
     """Rows of the newest bucket and the 359 before it are inside."""
     window = TimeWindow(float(RESOLUTION), 1)

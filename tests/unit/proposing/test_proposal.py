@@ -130,6 +130,29 @@ def test_what_cannot_be_proposed_says_why(measure, values, words):
     assert f"none proposed: {found.missing['warning']}" in text
 
 
+@pytest.mark.parametrize("measure", ["rise", "drop", "estimation_error"])
+def test_a_model_that_only_gets_better_gets_bounds_that_a_config_takes(measure):
+    """What is always below 0 is bounded by the least that can be written, which no value comes near."""
+    values = hourly(28, 3, -0.3, 0.05)
+    found = proposed(measure, values)
+    assert found.missing == {}
+    [bounds] = loaded(found).values()
+    assert 0 <= bounds["warning"] <= bounds["critical"] < 0.1
+    assert [limit.alarms for limit in found.limits.values()] == [0, 0]
+
+
+@pytest.mark.parametrize("measure", ["mean_absolute_error", "r2_score", "label_delay"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_mostly_infinite_gets_no_bound(measure, sign):
+    """It has no middle to be judged from; other measures are proposed all the same."""
+    values = hourly(28, 3)
+    values[::2] = sign * np.inf
+    values[::3] = sign * np.inf
+    found = proposed(measure, values)
+    assert found.limits == {}
+    assert yaml.safe_load(written.model("m", [found], [])) == {"m": {"thresholds": {}}}
+
+
 def test_one_bad_time_is_asked_about():
     """A limit that hangs on it is told with the flag that leaves it out; what that flag gives is what was told."""
     values = hourly(28, 4)
