@@ -12,6 +12,7 @@ from prometheus_client import PlatformCollector, ProcessCollector
 
 from exporter import plugins, telemetry
 from exporter.contracts import MetricSpec
+from exporter.families.formulas import SOURCES
 from exporter.pipeline import CATALOGUE
 
 
@@ -28,17 +29,27 @@ def specs() -> list[MetricSpec]:
 def render(kind: str) -> str:
     """The catalogue as `text`, `markdown` or `json`."""
     if kind == "json":
-        return json.dumps([asdict(spec) for spec in specs()], indent=2) + "\n"
+        return json.dumps([asdict(spec) | _source(spec) for spec in specs()], indent=2) + "\n"
     if kind == "markdown":
         rows = [
-            f"| `{s.name}` | {s.type} | {', '.join(f'`{label}`' for label in s.labels)} | {s.help} |" for s in specs()
+            f"| `{s.name}` | {s.type} | {', '.join(f'`{label}`' for label in s.labels)} | {_meaning(s)} |"
+            for s in specs()
         ]
         return "\n".join(["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows, ""])
     out = []
     for spec in specs():
         labels = f"{{{', '.join(spec.labels)}}}" if spec.labels else ""
-        out.append(f"{spec.name}{labels}  {spec.type}\n{textwrap.indent(textwrap.fill(spec.help, 96), '    ')}\n")
+        out.append(f"{spec.name}{labels}  {spec.type}\n{textwrap.indent(textwrap.fill(_meaning(spec), 96), '    ')}\n")
     return "\n".join(out)
+
+
+def _source(spec: MetricSpec) -> dict[str, str]:
+    """Where its formula comes from, if it has one that others gave a name."""
+    return {"source": SOURCES[spec.name]} if spec.name in SOURCES else {}
+
+
+def _meaning(spec: MetricSpec) -> str:
+    return f"{spec.help} Formula: {SOURCES[spec.name]}." if spec.name in SOURCES else spec.help
 
 
 def _of_any_process() -> Iterator[MetricSpec]:

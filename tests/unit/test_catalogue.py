@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import catalogue
 from exporter.contracts import Reading, Sight
+from exporter.families.formulas import SOURCES
 from tests.apps import START, ScriptedProbe, config, label, running, script_probe, write
 
 CONFIG_GAUGES = """\
@@ -155,3 +156,23 @@ def test_a_row_of_the_markdown_table_has_four_cells():
     """No help and no label breaks the table."""
     rows = catalogue.render("markdown").splitlines()
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+OWN = {
+    "model_bias", "model_hit_rate_ratio", "model_estimation_error", "model_realised_ratio",
+    "model_matured_label_coverage_ratio",
+}  # fmt: skip
+"""Means and shares that their help defines."""
+
+
+def test_every_measure_names_the_source_of_its_formula():
+    """Of gauges over a window all but plain counts, means and shares; and nothing that is gone."""
+    specs = catalogue.specs()
+    measures = {
+        spec.name for spec in specs if spec.type == "gauge" and {"model", "window"} <= set(spec.labels)
+    }  # fmt: skip
+    counts = {name for name in measures if "window_" in name}
+    assert measures - counts - OWN == SOURCES.keys()
+    told = {spec["name"]: spec.get("source") for spec in json.loads(catalogue.render("json"))}
+    assert {name: source for name, source in told.items() if source} == SOURCES
+    assert "fairlearn, demographic_parity_ratio." in catalogue.render("markdown")
