@@ -151,11 +151,12 @@ class Calibrations:
         for family, (tally, taker) in self.takers.items():
             known = Calibration(labelled=saved.labelled, newest=saved.newest, fits=saved.fits)
             if saved.probability is not None:
+                nothing = np.zeros((2, tally.family.size))  # that of a family which was not there when this was saved
                 known = replace(
                     known,
                     probability=np.array(saved.probability),
-                    sums=np.array(saved.sums[family]),
-                    before=np.array(saved.before[family]),
+                    sums=np.array(saved.sums.get(family, nothing)),
+                    before=np.array(saved.before.get(family, taker.expected(nothing))),
                 )
                 taker.calibrated(known).expected(np.stack(tally.totals.of(group)))  # lengths must fit
             self._give(family, group, known)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from exporter import plugins
 from exporter.errors import StateDamaged
+from exporter.families.estimates import Estimates
 from exporter.pipeline import Pipeline
 from exporter.pipeline.report import status
 from exporter.state import State
@@ -226,6 +228,38 @@ def test_a_restart_goes_on_with_the_calibration(tmp_path):
     again.give(90, time=30)
     assert again.fit() == 1
     again.state.close()
+
+
+def test_a_further_family_that_takes_a_calibration_finds_what_is_kept(tmp_path, monkeypatch):
+    """It uses the fit of the others, and tells of what it counts itself; nothing of theirs is lost."""
+    one = Model(State(tmp_path))
+    one.give(150)
+    one.fit()
+    one.give(60, time=20)
+    before = one.samples()
+    one.state.close()
+
+    class Further(Estimates):
+        """As that of another package."""
+
+    Further.__module__ = "further"
+    families_of = plugins.families_of
+    monkeypatch.setattr(plugins, "families_of", lambda spec: [*families_of(spec), Further(spec)])
+    again = Model(State(tmp_path))
+    (ledger,) = again.pipeline.ledgers.values()
+    mine = ledger.calibrations.known["Further"][0]
+    assert mine.probability.tolist() == ledger.calibrations.known["Estimates"][0].probability.tolist()
+    tally = ledger.tallies[-1]
+    assert not any(tally.values(ledger.names, (), 0)[:4])
+    again.made = one.made
+    again.give(40, labelled=False, time=30)
+    assert sum(tally.values(ledger.names, (), 0)[:4]) == pytest.approx(40)
+    again.state.close()
+    monkeypatch.undo()
+    last = Model(State(tmp_path))
+    fits = "model_calibration_fits_total"
+    assert last.value(fits, result="fitted") == before[sample(fits, result="fitted")]
+    last.state.close()
 
 
 @pytest.mark.parametrize("words", [{"score_edges": (0.25, 0.5)}, {"score_edges": ()}])
