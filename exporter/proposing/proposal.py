@@ -91,15 +91,7 @@ def propose(
     seen = ~np.isnan(every).all(axis=0)
     worst = np.nanmin(turn * every, axis=0, initial=np.inf)
     days = bounds.days_of(seen, times.step)
-    limits: dict[str, Limit] = {}
-    missing: dict[str, str] = {}
-    for severity, rate in rates.items():
-        try:
-            limits[severity] = _limit(measure, watches[severity], days, rate)
-        except NoLimitError as error:
-            missing[severity] = str(error)
-    if {"warning", "critical"} <= limits.keys() and limits["critical"].value > limits["warning"].value:
-        limits["critical"] = bounds.at(limits["warning"].value, limits["critical"], watches["critical"], days)
+    limits, missing = _limits(measure, watches, days, rates)
     return Proposal(
         measure=measure,
         alerts=tuple(dict.fromkeys(alert.name for alert, _ in looked)),
@@ -117,6 +109,22 @@ def propose(
         },
         outlier=_outlier(measure, watches, limits, rates, times),
     )
+
+
+def _limits(
+    measure: str, watches: Mapping[str, Sequence[Watch]], days: float, rates: Mapping[str, float]
+) -> tuple[dict[str, Limit], dict[str, str]]:
+    """Limits by severity, the critical one at most as sensitive as the warning; or why there is none."""
+    limits: dict[str, Limit] = {}
+    missing: dict[str, str] = {}
+    for severity, rate in rates.items():
+        try:
+            limits[severity] = _limit(measure, watches[severity], days, rate)
+        except NoLimitError as error:
+            missing[severity] = str(error)
+    if {"warning", "critical"} <= limits.keys() and limits["critical"].value > limits["warning"].value:
+        limits["critical"] = bounds.at(limits["warning"].value, limits["critical"], watches["critical"], days)
+    return limits, missing
 
 
 def _limit(measure: str, watches: Sequence[Watch], days: float, rate: float) -> Limit:
