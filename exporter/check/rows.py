@@ -140,14 +140,15 @@ def _table(taken: Taken) -> list[tuple[str, ...]]:
 def _row(batch: Batch, at: int) -> tuple[str, ...]:
     own_label = batch.role == "predictions" and batch.actual_time is not None
     label_time = float(batch.actual_time[at]) if own_label and batch.actual_time is not None else math.nan
-    score = math.nan if batch.score is None else float(batch.score[at])
+    value = payloads.predicted(batch, at)
+    score = math.nan if batch.score is None or value else float(batch.score[at])
     latency = math.nan if batch.latency is None else float(batch.latency[at])
     return (
         clean(batch.ids[at], _CELL) if batch.ids is not None else "",
         instant(float(batch.time[at])),
         _name(batch.model, at),
         _name(batch.version, at),
-        payloads.predicted(batch, at) or _name(batch.predicted, at),
+        value or _name(batch.predicted, at),
         payloads.actual(batch, at) or _name(batch.actual, at),
         "" if math.isnan(label_time) else instant(label_time),
         "" if math.isnan(score) else f"{score:.4g}",

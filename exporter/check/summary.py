@@ -20,6 +20,7 @@ from exporter.config.thresholds import words
 from exporter.config.types import Secret, duration_text
 from exporter.contracts import PLAIN
 from exporter.families.traffic import ERRORS
+from exporter.sources.names import two_classes
 
 _SOME = 12
 _LEARNED = (2, 10)
@@ -95,6 +96,8 @@ def _model(name: str, written: Mapping[str, Any], model: ModelConfig) -> Iterato
 def _classes(written: Mapping[str, Any], model: ModelConfig) -> str:
     declared = written.get("classes")
     if declared is None:
+        if _decided(model):
+            return " and ".join(clean(name, 60) for name in two_classes(model.spec))
         if model.spec.positive:
             return f"{clean(str(written['positive']), 60)}, and one that is learned from the data"
         return f"learned from the data, at most {series.most_classes(model.spec)}"
@@ -102,6 +105,13 @@ def _classes(written: Mapping[str, Any], model: ModelConfig) -> str:
         return declared
     names = [clean(str(name), 60) for name in declared]
     return ", ".join(names[:_SOME]) + (f" and {len(names) - _SOME} more" if len(names) > _SOME else "")
+
+
+def _decided(model: ModelConfig) -> bool:
+    """Whether predictions of undeclared classes are told by probabilities, and not by name."""
+    predicted = model.predictions.mapping.fields.get("predicted")
+    unnamed = predicted is None or predicted.threshold is not None
+    return unnamed and model.spec.task == "binary" and not model.spec.classes
 
 
 def _stream(stream: Stream, written: Mapping[str, Any]) -> str:
@@ -120,6 +130,9 @@ def _condition(wanted: Any) -> str:
 def _notes(written: Mapping[str, Any], model: ModelConfig) -> Iterator[str]:
     if model.spec.positive:
         yield f"binary measures are about class {clean(str(written['positive']), 60)}"
+    if _decided(model):
+        other = clean(two_classes(model.spec)[0], 60)
+        yield f"below the threshold it predicts {other}; if labels have another name for it, declare both classes"
     for stream in (model.predictions, model.labels):
         if stream is not None and stream.arrival_time and "label_time" not in stream.mapping.fields:
             yield f"{stream.mapping.role}: rows carry no time: the moment of reading stands for it"

@@ -58,7 +58,9 @@ def score_edges(
     try:
         return _of_reference(written, spec, directory)
     except (OSError, ValueError) as error:
-        reason = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = f"{directory / written.file} cannot be read: {error.strerror}"
         faults.add(node.at("file").mark, f"{key}.file", f"the reference {reason}")
         return ()
 

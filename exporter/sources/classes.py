@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.contracts import ABSENT, Codes, Floats, ModelSpec
 from exporter.sources.fields import Fields, Mask
-from exporter.sources.names import two_classes
+from exporter.sources.names import name_of, two_classes
 from exporter.sources.records import Column, Texts
 from exporter.sources.sieve import Sieve
-from exporter.sources.values import Rows, is_absent, listed, listed_numbers, numbers
+from exporter.sources.values import Rows, is_absent, listed, listed_numbers, number, numbers, parsed
 
 
 class Classes:
@@ -75,7 +76,7 @@ class Classes:
     def _weigh(self, rows: Sieve, *, decides: bool) -> None:
         """Reads lists of class probabilities: the score, and the likeliest class where that *decides*."""
         column = self.fields.column(rows, "probabilities")
-        matrix, absent, bad = probabilities(column, len(self._list), self.model.max_classes)
+        matrix, absent, bad = probabilities(column, self._list, self.model.max_classes, self.model.aliases)
         failed: Mask | None = rows.done.get("failed")
         if failed is not None:
             absent |= failed
@@ -129,12 +130,16 @@ def sums_to_one(matrix: Floats) -> Mask:
     return near
 
 
-def probabilities(column: Column, width: int, most: int) -> tuple[Floats, Mask, Mask]:
+def probabilities(
+    column: Column, classes: Sequence[str], most: int, aliases: Mapping[str, str]
+) -> tuple[Floats, Mask, Mask]:
     """Probabilities per class, shape (n, k), and which rows have none, and which have bad ones.
 
-    k is *width*, or where that is 0 the longest list found, of 2 to *most* numbers; shorter ones are filled with 0.
+    A row has a list in the order of *classes*, or a mapping of classes (under any of their *aliases*) to
+    probabilities, in which those that are left out have 0.  k is the number of *classes*, or where none are declared
+    the longest list found, of 2 to *most* numbers; shorter ones are filled with 0.
     """
-    count = len(column)
+    count, width = len(column), len(classes)
     try:
         matrix = np.array(None if isinstance(column, Texts) else column, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -146,7 +151,7 @@ def probabilities(column: Column, width: int, most: int) -> tuple[Floats, Mask, 
     for row, value in enumerate(listed(column)):
         absent[row] = is_absent(value)
         try:
-            found = [] if absent[row] else listed_numbers(value)
+            found = [] if absent[row] else _shares(value, classes, aliases)
         except (TypeError, ValueError, OverflowError):
             found = []
         fits = len(found) == width if width else 2 <= len(found) <= most
@@ -158,3 +163,21 @@ def probabilities(column: Column, width: int, most: int) -> tuple[Floats, Mask, 
     for row, found in lists.items():
         matrix[row, : len(found)] = found
     return matrix, absent, bad
+
+
+def _shares(value: Any, classes: Sequence[str], aliases: Mapping[str, str]) -> list[float]:
+    """The probabilities in *value*, in the order of *classes*.
+
+    Raises ValueError, TypeError or OverflowError where it holds none, or those of a class that is not among *classes*.
+    """
+    if isinstance(value, str) and value.startswith("{"):
+        value = parsed(value)
+    if not isinstance(value, dict):
+        return listed_numbers(value)
+    told: dict[str | int, float] = {}
+    for written, share in value.items():
+        name = name_of(written)
+        told[aliases.get(name, name) if isinstance(name, str) else name] = number(share)
+    if not told.keys() <= set(classes) or len(told) < len(value):
+        raise ValueError("not the declared classes, or one of them twice")
+    return [told.get(name, 0.0) for name in classes]

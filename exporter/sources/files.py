@@ -47,7 +47,10 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     path: Annotated[
         str | list[str],
-        msgspec.Meta(description="Path or glob, or a list of them; `**` stands for any number of folders."),
+        msgspec.Meta(
+            description="Path or glob, or a list of them; `**` stands for any number of folders. A relative one "
+            "begins where the exporter was started."
+        ),
     ]
     format: Annotated[
         str | None,

@@ -5,11 +5,9 @@ Here `predicted` and `actual` are ANY's code where a row has a value; the values
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from exporter.contracts import ABSENT, LABELS, Floats, ModelSpec
@@ -18,7 +16,7 @@ from exporter.sources.fields import Fields, Mask
 from exporter.sources.names import BAD, TOO_LONG, UNKNOWN_CLASS, Vocabulary, name_of
 from exporter.sources.records import Column
 from exporter.sources.sieve import Sieve
-from exporter.sources.values import Rows, is_absent, listed, numbers, plain
+from exporter.sources.values import Rows, is_absent, listed, numbers, parsed, plain
 
 LARGEST = 1e100
 """Numbers that are larger would make infinity of a sum of squares."""
@@ -98,7 +96,7 @@ class LabelSets:
 
     def _weigh(self, rows: Sieve) -> None:
         column = self.fields.column(rows, "probabilities")
-        matrix, absent, bad = probabilities(column, len(self.model.classes), LABELS)
+        matrix, absent, bad = probabilities(column, self.model.classes, LABELS, self.model.aliases)
         failed: Mask | None = rows.done.get("failed")
         if failed is not None:
             bad &= ~failed
@@ -161,20 +159,6 @@ class LabelSets:
                 return BAD
             bits |= bit
         return bits
-
-
-def parsed(value: Any) -> Any:
-    """*value*, read as JSON (or as Python writes it) if it is the text of a list or a mapping."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if not isinstance(value, str) or value[:1] not in {"[", "{"} or len(value) > 1_000_000:
-        return value
-    for read in (msgspec.json.decode, ast.literal_eval):
-        try:
-            return read(value)
-        except (ValueError, SyntaxError, msgspec.DecodeError, RecursionError, MemoryError, TypeError):
-            continue
-    return {"": value}
 
 
 def _is_flag(value: Any) -> bool:

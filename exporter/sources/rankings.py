@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from exporter.contracts import ABSENT, ModelSpec
 from exporter.sources.fields import Fields, Mask
 from exporter.sources.names import BAD
-from exporter.sources.payloads import LARGEST, parsed
+from exporter.sources.payloads import LARGEST
 from exporter.sources.sieve import Sieve
-from exporter.sources.values import id_text, is_absent, listed, number, plain
+from exporter.sources.values import id_text, is_absent, listed, number, parsed, plain
 
 REPEATED, TOO_MANY = -11, -12
 """Codes of rankings that name an item twice, and of labels with more relevant items than can be remembered."""

@@ -6,6 +6,7 @@ Every function takes a whole column and also tells which of its rows are at faul
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from decimal import Decimal
 from math import isnan
@@ -13,6 +14,7 @@ from sys import float_info
 from typing import Any, TypeAlias
 from uuid import UUID
 
+import msgspec
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -137,6 +139,20 @@ def listed(column: Column) -> Sequence[Any]:
         values: list[Any] = column.tolist()
         return values
     return column
+
+
+def parsed(value: Any) -> Any:
+    """*value*, read as JSON (or as Python writes it) if it is the text of a list or a mapping."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if not isinstance(value, str) or value[:1] not in {"[", "{"} or len(value) > 1_000_000:
+        return value
+    for read in (msgspec.json.decode, ast.literal_eval):
+        try:
+            return read(value)
+        except (ValueError, SyntaxError, msgspec.DecodeError, RecursionError, MemoryError, TypeError):
+            continue
+    return {"": value}
 
 
 # --- numbers -------------------------------------------------------------------------------------

@@ -141,6 +141,15 @@ def test_rows_are_shown_as_parsed(run, tmp_path):
     assert "time 2026-09-21T14:13:20.000Z to 2026-09-21T14:13:26.000Z" in predictions
 
 
+def test_a_predicted_number_is_shown_once(run, tmp_path):
+    """A number that a regression predicts is no score beside."""
+    (tmp_path / "p.jsonl").write_text('{"id": 1, "t": 1799999990, "p": 12.5, "y": 12}\n')
+    fields = "{id: id, time: t, predicted: p, actual: y, label_time: t}"
+    source = f"{{files: {{path: p.jsonl}}, fields: {fields}}}"
+    _, text = run(f"models: {{price: {{task: regression, predictions: {source}}}}}\n")
+    assert re.search(r"id +time +predicted +actual +label time\n", text)
+
+
 def test_refused_rows_are_told_with_their_places(run, tmp_path):
     """Refused rows are counted by reason, at most five of each with their place, and their content is not shown."""
     text = rows(3) + rows(7, p="swordfish") + "{nonsense\n" + rows(2, kind="startup")

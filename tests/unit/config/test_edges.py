@@ -123,9 +123,10 @@ def test_a_reference_without_the_column(tmp_path):
 
 
 def test_a_reference_that_is_not_there(tmp_path):
-    """The system's word for it is passed on."""
+    """The system's word for it is passed on, with the path that was tried: it is relative to the config."""
+    tried = tmp_path / "nowhere.csv"
     assert faults("    score_edges: {file: nowhere.csv}\n", tmp_path) == [
-        "11:25: models.m.score_edges.file: the reference cannot be read: No such file or directory"
+        f"11:25: models.m.score_edges.file: the reference {tried} cannot be read: No such file or directory"
     ]
 
 

@@ -263,6 +263,32 @@ def test_bad_probabilities(value):
 
 
 @pytest.mark.parametrize(
+    ("value", "shares"),
+    [
+        ({"c": 0.7, "a": 0.1, "b": 0.2}, [0.1, 0.2, 0.7]),
+        ({"C": 0.7, "b": 0.3}, [0.0, 0.3, 0.7]),
+        ('{"a": 0.5, "b": 0.25, "c": 0.25}', [0.5, 0.25, 0.25]),
+        ("{'a': 0.5, 'b': 0.25, 'c': 0.25}", [0.5, 0.25, 0.25]),
+        ({"a": 0.5, "d": 0.5}, None),
+        ({"c": 0.4, "C": 0.6}, None),
+        ({"a": 0.5, "b": 0.3}, None),
+        ({"a": 1.5, "b": -0.5}, None),
+        ({"a": True, "b": 0.0}, None),
+        ({"a": None, "b": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_probabilities_as_a_mapping(value, shares):
+    """Classes go by name, under any of their spellings; those left out have 0; any other class costs the row only."""
+    model = msgspec.structs.replace(MANY, probabilities=3, aliases={"C": "c"})
+    batch = mapped([GOOD | {"p": value}, GOOD | {"p": [0.1, 0.8, 0.1]}], model, id="id", probabilities="p")
+    rest = [[0.1, 0.8, 0.1]]
+    np.testing.assert_array_equal(batch.made["probabilities"], rest if shares is None else [shares, *rest])
+    assert names(batch.predicted)[-1] == "b"
+    assert refused(batch) == ({"bad_probabilities": 1} if shares is None else {})
+
+
+@pytest.mark.parametrize(
     ("shares", "held"),
     [([0.33, 0.33, 0.33], True), ([0.34, 0.34, 0.34], True), ([0.0, 1.0, 0.0], True), ([0.9, 0.9, 0.9], False),
      ([0.3, 0.3, 0.3], False), ([0.0, 0.0, 0.0], False)],
