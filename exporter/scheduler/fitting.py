@@ -53,7 +53,8 @@ class Fitter:
         self._starting = threading.Lock()
         self._failures: dict[tuple[str, int], tuple[float, float]] = {}
         """How long fits of a model's group wait after the last failure, and when (monotonic) the next is tried."""
-        self.start()
+        self._stop = threading.Event()
+        self._busy, self._new = False, True
 
     @property
     def free(self) -> bool:
@@ -92,8 +93,9 @@ class Fitter:
 
     def start(self) -> None:
         """Make fits, also after `stop`."""
-        self._stop = threading.Event()
-        self._busy, self._new = False, True
+        if self._stop.is_set():
+            self._stop = threading.Event()
+            self._busy, self._new = False, True
 
     def stop(self) -> None:
         """End a child that is at work; what it would have told is asked for again by the next start."""

@@ -233,6 +233,14 @@ def test_an_answer_that_waits_is_not_asked_for_again(exporter):
     assert one.count("fitted") == 1
 
 
+def test_a_start_asks_for_nothing_twice(exporter):
+    """The first cycle runs before the threads begin: what it asked for is under way."""
+    one = exporter(HANGS, 120.0)
+    assert not one.scheduler.fitter.free
+    one.scheduler.fitter.start()
+    assert not one.scheduler.fitter.free
+
+
 def test_a_fitter_that_was_stopped_begins_anew(exporter):
     """What it was about to tell is asked for again, and answered."""
     one = exporter(HANGS, 120.0)
