@@ -12,7 +12,7 @@ import msgspec.inspect as kinds
 from exporter import plugins
 from exporter.config.kinds import bare, default, description, struct_type
 from exporter.config.streams import NAMES, Role
-from exporter.config.thresholds import Floor, ModelThresholds, TargetThresholds
+from exporter.config.thresholds import Floor, FloorAtK, ModelThresholds, TargetThresholds
 from exporter.config.types import Duration, Secret, duration_text
 from exporter.config.written import (
     NOTES,
@@ -100,6 +100,7 @@ def markdown() -> str:
     parts += _section("A condition that excludes: `where.PATH`", NotEntry)
     parts += _section("Thresholds of a model: `models.NAME.thresholds`", ModelThresholds)
     parts += _section("Bounds: `thresholds.MEASURE`", Floor)
+    parts += _section("Bounds of a measure of the first k: `thresholds.ndcg` and the like", FloorAtK)
     for name in plugins.sources():
         parts += _settings(f"Source `{name}`", name, plugins.source(name).Config)
     parts += _section("A target: `targets.NAME`", TargetEntry)
