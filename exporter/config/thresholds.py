@@ -89,7 +89,7 @@ class AmountCeiling(Struct, frozen=True, kw_only=True):
     """An amount, or a rate per hour, above which to alert."""
 
     bound: ClassVar[Literal["min", "max"]] = "max"
-    warning: Annotated[Amount | None, Meta(description="Above it the rate is worth a look.")] = None
+    warning: Annotated[Amount | None, Meta(description="Above it the measure is worth a look.")] = None
     critical: Annotated[Amount | None, Meta(description="Above it somebody must act.")] = None
 
     def __post_init__(self) -> None:
