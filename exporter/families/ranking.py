@@ -16,7 +16,7 @@ from exporter.contracts import ANY, Cells, Floats, MetricSpec, ModelSpec, Scored
 from exporter.families import labelled
 from exporter.families.labelled import UNDEFINED, both, twin
 
-_BLOCK = 4096
+_BLOCK = 8192
 """How many rankings are compared at a time: what is worked on stays near the processor."""
 
 _POPULATION = "over the labelled rankings with a relevant item"
