@@ -25,7 +25,10 @@ FILES = [
     FOLDER / f"{name}.yml"
     for name in ("links", "recording", "versions", "alerts", "segments", "estimates", "tasks", "losses")
 ]
-OTHERS = [FOLDER / "curves.yml", FOLDER / "confidence.yml", *(FOLDER / "servers").glob("*.yml")]
+OTHERS = [
+    *(FOLDER / f"{name}.yml" for name in ("curves", "confidence", "agreement")),
+    *(FOLDER / "servers").glob("*.yml"),
+]
 """What only records, and what is read of it."""
 RECORDING = [path for path in sorted(FOLDER.glob("*.yml")) if "record:" in path.read_text()]
 TESTS = sorted((FOLDER / "tests").glob("*.yml"))

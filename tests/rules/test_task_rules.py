@@ -19,7 +19,9 @@ from tests.running import ROOT
 
 sklearn = pytest.importorskip("sklearn.metrics")
 
-FILES = [ROOT / f"alert_rules/{name}.yml" for name in ("recording", "curves", "tasks", "confidence", "losses")]
+FILES = [
+    ROOT / f"alert_rules/{name}.yml" for name in ("recording", "curves", "tasks", "agreement", "confidence", "losses")
+]
 SHARDS = (190, 30)
 """Rows of each replica, the smaller of which does worse."""
 ITEMS, DEPTH, KS = range(8), 5, (1, 3, 5)
@@ -99,6 +101,35 @@ def of_chances(rows):
     yield "quality:ratio", "top_k_accuracy@2", share
     yield "quality_samples:", "top_k_accuracy@2", len(rows)
     yield "quality:upper", "top_k_accuracy@2", wilson(share, len(rows), 1)
+    yield from of_classes([NAMES[np.argmax(p)] for p, _ in rows], [y for _, y in rows], NAMES)
+
+
+def answers(rng, rows, worse):
+    actual = rng.random(rows) < 0.3
+    predicted = actual ^ (rng.random(rows) < 0.1 + 0.2 * worse)
+    return [tuple("yes" if one else "no" for one in pair) for pair in zip(predicted, actual, strict=True)]
+
+
+def of_answers(rows):
+    yield from of_classes(*zip(*rows, strict=True), ["yes"])
+
+
+def of_classes(predicted, actual, classes):
+    """What is said of *classes*, each against the rest, as the mean over them; and of all classes together."""
+    matrices = [sklearn.confusion_matrix(*([one == own for one in side] for side in (actual, predicted)))
+                for own in classes]  # fmt: skip
+    specificity = np.mean([tn / (tn + fp) for (tn, fp), _ in matrices])
+    yield "agreement:ratio", "specificity", specificity
+    yield "agreement:ratio", "false_positive", 1 - specificity
+    yield "agreement:ratio", "false_negative", np.mean([fn / (fn + tp) for _, (fn, tp) in matrices])
+    for beta in (0.5, 2):
+        value = sklearn.fbeta_score(actual, predicted, beta=beta, average="macro", labels=list(classes))
+        yield "agreement:ratio", f"f_beta@{beta}", value
+    yield "agreement:ratio", "balanced_accuracy", sklearn.balanced_accuracy_score(actual, predicted)
+    yield "agreement:ratio", "matthews_correlation", sklearn.matthews_corrcoef(actual, predicted)
+    yield "agreement:ratio", "cohen_kappa", sklearn.cohen_kappa_score(actual, predicted)
+    cost = [COSTS.get(y, {}).get(p, 0) for p, y in zip(predicted, actual, strict=True)]
+    yield "expected_cost:mean", "", np.mean(cost)
 
 
 def sets(rng, rows, worse):
@@ -127,12 +158,15 @@ def wilson(share, rows, sign):
     return (share + z**2 / 2 / rows + sign * spread) / (1 + z**2 / rows)
 
 
+COSTS = {"news": {"sport": 2.0, "tech": 0.5}, "tech": {"news": 3.0}, "yes": {"no": 10.0}, "no": {"yes": 1.0}}
 TASKS = {
+    "answers": (answers, of_answers, "predicted",
+                {"task": "binary", "classes": ("no", "yes"), "positive": "yes", "costs": COSTS}),
     "numbers": (numbers, of_numbers, "predicted", {"task": "regression"}),
     "rankings": (rankings, of_rankings, "predicted",
                  {"task": "ranking", "ranking": RankingSpec(depth=DEPTH, relevant=4, cutoffs=KS)}),
     "chances": (chances, of_chances, "probabilities",
-                {"task": "multiclass", "classes": NAMES, "probabilities": 3, "top_k": (2,)}),
+                {"task": "multiclass", "classes": NAMES, "probabilities": 3, "top_k": (2,), "costs": COSTS}),
     "sets": (sets, of_sets, "predicted", {"task": "multilabel", "classes": NAMES}),
 }  # fmt: skip
 
