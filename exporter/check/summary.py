@@ -130,9 +130,6 @@ def _condition(wanted: Any) -> str:
 def _notes(written: Mapping[str, Any], model: ModelConfig) -> Iterator[str]:
     if model.spec.positive:
         yield f"binary measures are about class {clean(str(written['positive']), 60)}"
-    if _decided(model):
-        other = clean(two_classes(model.spec)[0], 60)
-        yield f"below the threshold it predicts {other}; if labels have another name for it, declare both classes"
     for stream in (model.predictions, model.labels):
         if stream is not None and stream.arrival_time and "label_time" not in stream.mapping.fields:
             yield f"{stream.mapping.role}: rows carry no time: the moment of reading stands for it"

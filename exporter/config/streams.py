@@ -26,7 +26,8 @@ NAMES: dict[Role, dict[str, str]] = {
         "time": "When the prediction was made. Without it, the moment of reading counts.",
         "predicted": "What was predicted: a class; a number; a list of labels, a mapping of labels to true or false, "
         "or a list of 0 and 1 in the order of `classes`; a list of items, the best first.",
-        "score": "Probability of the positive class, 0 to 1; with `threshold` it also decides the class.",
+        "score": "Probability of the positive class, 0 to 1; with `threshold` it also decides the class, and "
+        "`classes` are needed unless `positive` is 1, true or yes.",
         "probabilities": "Probabilities of all classes, as a list in the order of `classes`, or as a mapping of "
         "classes to them; they sum to 1, except of labels. No metric is made of those of labels.",
         "segments": "Attributes that tell predictions apart, by name: `{region: geo.country, device: ua.device}`.",

@@ -15,6 +15,7 @@ from exporter.config.written import EstimatesEntry, RankingEntry, RegressionEntr
 from exporter.contracts import (
     CLASSIFICATION,
     LABELS,
+    OPPOSITES,
     EstimatesSpec,
     ModelSpec,
     RankingSpec,
@@ -86,6 +87,7 @@ def check_fields(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
         example = "[news, sport]" if spec.task == "multilabel" else "[legit, fraud]"
         message = f"needs classes: in the order of the list, such as classes: {example}"
         faults.add(fields.at("probabilities").mark, join_key(place, "probabilities"), message)
+    _check_other_class(faults, node, fields, spec, place)
     if spec.task == "multiclass" and node.has("top_k") and not fields.has("probabilities"):
         message = "needs the probabilities of all classes; map probabilities, or remove it"
         faults.add(node.keys["top_k"], join_key(key, "top_k"), message)
@@ -99,6 +101,18 @@ def check_fields(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
 
 
 # --- what the families are told ------------------------------------------------------------------
+
+
+def _check_other_class(faults: Faults, node: Node, fields: Node, spec: ModelSpec, place: str) -> None:
+    """A fault where a threshold decides, as then no prediction tells what labels call the class below it."""
+    if spec.task != "binary" or not spec.positive or spec.positive in OPPOSITES or node.has("classes"):
+        return
+    by_score = fields.has("score", "threshold") and not fields.has("predicted")
+    compared = fields.has("predicted", "threshold") and (fields.has("predicted", "field") or fields.has("score"))
+    if by_score or compared:
+        name = "score" if by_score else "predicted"
+        message = f"needs classes: what labels call the class below it, such as classes: [legit, {spec.positive}]"
+        faults.add(fields.at(name, "threshold").mark, join_key(place, f"{name}.threshold"), message)
 
 
 def regression(faults: Faults, node: Node, entry: Any, key: str) -> RegressionSpec:

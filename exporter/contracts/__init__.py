@@ -37,6 +37,7 @@ from exporter.contracts.rows import (
 from exporter.contracts.specs import (
     CLASSIFICATION,
     LABELS,
+    OPPOSITES,
     TASKS,
     EstimatesSpec,
     FieldSpec,
@@ -67,6 +68,7 @@ __all__ = [
     "CLASSIFICATION",
     "FITS",
     "LABELS",
+    "OPPOSITES",
     "PLAIN",
     "RECORD",
     "TASKS",

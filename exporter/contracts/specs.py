@@ -14,6 +14,9 @@ TASKS: frozenset[str] = frozenset(get_args(Task))
 CLASSIFICATION: frozenset[str] = frozenset({"binary", "multiclass"})
 """Tasks whose predictions and labels are one class each."""
 
+OPPOSITES = {"1": "0", "0": "1", "true": "false", "yes": "no", "positive": "negative"}
+"""The negative class of a binary model that declares none, by its positive one."""
+
 LABELS = 63
 """How many labels of a multilabel model are told apart: a set of them is one 64-bit number."""
 

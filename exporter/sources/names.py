@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.config.types import Scalar, canonical
-from exporter.contracts import ABSENT, Codes, ModelSpec, WhereSpec
+from exporter.contracts import ABSENT, OPPOSITES, Codes, ModelSpec, WhereSpec
 from exporter.sources.records import Column, Texts, Words
 from exporter.sources.values import is_absent, listed, plain
 
@@ -33,7 +33,6 @@ _REMEMBERED = 16_384
 _UNSEEN = -9
 _NO_LABEL = re.compile("[\x00\ud800-\udfff]")
 _NO_ERROR = {"0", "false", "none", "null", "nan"}
-_OPPOSITE = {"1": "0", "0": "1", "true": "false", "yes": "no", "positive": "negative"}
 
 
 class Vocabulary:
@@ -256,4 +255,4 @@ def two_classes(model: ModelSpec) -> tuple[str, str]:
         positive = model.positive if model.positive in model.classes else model.classes[1]
         return next(name for name in model.classes if name != positive), positive
     positive = model.positive or "1"
-    return _OPPOSITE.get(positive, f"not {positive}"), positive
+    return OPPOSITES.get(positive, f"not {positive}"), positive

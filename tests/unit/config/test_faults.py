@@ -21,6 +21,7 @@ PREDICTIONS = "      fields: {id: rid, predicted: p}"
 M = "models.fraud"
 P = "models.fraud.predictions"
 L = "models.fraud.labels"
+BELOW = "needs classes: what labels call the class below it, such as classes: [legit, fraud]"
 
 # What is replaced in BASE, by what, and the lines of the error without the file's name.
 CASES = {
@@ -313,7 +314,20 @@ CASES = {
     "threshold out of range": (
         "predicted: p",
         "score: {field: s, threshold: 50}",
-        [f"6:54: {P}.fields.score.threshold: must be at most 1, found 50"],
+        [
+            f"6:54: {P}.fields.score.threshold: must be at most 1, found 50",
+            f"6:54: {P}.fields.score.threshold: {BELOW}",
+        ],
+    ),
+    "threshold of a score and no classes": (
+        "predicted: p",
+        "score: {field: s, threshold: 0.5}",
+        [f"6:54: {P}.fields.score.threshold: {BELOW}"],
+    ),
+    "threshold of what is predicted and no classes": (
+        "predicted: p",
+        "predicted: {field: s, threshold: 0.5}",
+        [f"6:58: {P}.fields.predicted.threshold: {BELOW}"],
     ),
     "threshold without a score": (
         "predicted: p",
