@@ -12,12 +12,15 @@ FIRST = ("dashboards", "e2e", "notifications", "packaging", "rules", "property",
 TOGETHER = ("dashboards",)
 """Folders whose tests share a server that takes long to start; of all others, the tests of a file stay together."""
 
+MOST = 4
+"""More processes would only wait for the longest files; and a container may have less time than it sees cores."""
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One process more than there are cores, as one is always waiting; tests that are named run in this process."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    return len(os.sched_getaffinity(0)) + 1 if whole else 0
+    return min(len(os.sched_getaffinity(0)) + 1, MOST) if whole else 0
 
 
 @pytest.hookimpl(trylast=True)
