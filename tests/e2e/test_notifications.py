@@ -13,7 +13,7 @@ import pytest
 from tests.incidents import scene
 from tests.running import wait_for
 
-FACTOR = Fraction(100)
+FACTOR = Fraction(50)
 RECEIVERS = """\
 receivers:
   - name: webhook
@@ -139,7 +139,7 @@ def shown_as_degraded(all_of_it):
         wait_for(partial(says, all_of_it, model, {**bad, **cause}), 20, f"the page of {model}")
 
 
-@pytest.mark.timeout(240)  # a minute, of which most is waiting; more on a machine that does something else
+@pytest.mark.timeout(300)  # a minute and a half, of which most is waiting; more on a machine that does something else
 def test_one_notification_for_each_incident(tmp_path, debian, server):
     """A model degrades, one loses its server too, of one the labels come late, and one goes on well.
 
