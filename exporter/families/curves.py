@@ -57,7 +57,7 @@ def areas(bins: Bins, sums: Floats) -> Areas:
 
 
 def _ranked_right(bins: Bins, sums: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """How likely a positive has the higher score of a pair that shares a bin, and where all scores are the lower edge.
+    """How likely a positive has the higher score of a pair that shares a bin, and where all scores are one edge.
 
     With u and v the mean scores of positives and negatives as parts of the bin's width, and m halfway between them, it
     is 1/2 + (u - v) / 4 m (1 - m): to first order right for densities that rise or fall linearly across the bin (there
@@ -70,7 +70,7 @@ def _ranked_right(bins: Bins, sums: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     both = u + v  # 2 m
     spread = both * (2 - both)
     right = _between(0.5 + (u - v) / np.maximum(spread, _LEAST), 0.0, 1.0)
-    return np.where(both_there & (spread > _LEAST), right, 0.5), both_there & (both < _LEAST)
+    return np.where(both_there & (spread > _LEAST), right, 0.5), both_there & (np.minimum(both, 2 - both) < _LEAST)
 
 
 def _precision(counts: Floats, above: Floats, right: Floats, tied: NDArray[np.bool_]) -> Floats:

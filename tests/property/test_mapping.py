@@ -1,3 +1,5 @@
+"""Whatever stands in records, no row is lost unseen, and how they are read changes nothing about them."""
+
 import json
 from itertools import pairwise
 

@@ -141,6 +141,16 @@ def test_scores_of_few_values_are_ranked_exactly():
     )
 
 
+@pytest.mark.parametrize("edges", [FIXED, (0.5,)])
+def test_answers_without_a_doubt_are_ties(edges):
+    """Scores of 0 and 1 only are two points of a curve, also where they are few."""
+    outcome = np.arange(60) < 12
+    score = np.where(np.arange(60) % 4 == 0, ~outcome, outcome).astype(float)
+    got = seen(edges, outcome, score)
+    assert got[AUC] == pytest.approx(metrics.roc_auc_score(outcome, score), abs=1e-12)
+    assert got[AP] == pytest.approx(metrics.average_precision_score(outcome, score), abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("outcome", "undefined"),
     [([], {AUC, AP, ECE}), ([True], {AUC}), ([False], {AUC, AP}), ([True, False], set())],

@@ -1,3 +1,5 @@
+"""CSV as columns: texts, delimiters, headers, and lines that are no records."""
+
 import csv
 import io
 

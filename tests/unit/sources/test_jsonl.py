@@ -1,3 +1,5 @@
+"""JSON Lines as columns: whole lines only, paths into records, and lines that are no JSON."""
+
 import json
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Records become batches: every field in its column, every bad row refused under its reason."""
+
 import json
 from collections import Counter
 from datetime import UTC, datetime

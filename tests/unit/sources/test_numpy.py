@@ -1,3 +1,5 @@
+"""NumPy files as columns: arrays of an archive, structured and plain ones."""
+
 import io
 
 import numpy as np

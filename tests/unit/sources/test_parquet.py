@@ -1,3 +1,5 @@
+"""Parquet as columns: every type, nested fields, times, and files that are damaged."""
+
 import io
 import subprocess
 import sys

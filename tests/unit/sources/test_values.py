@@ -1,3 +1,5 @@
+"""Values of columns: ids become keys, times become seconds, and what is neither is told."""
+
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
