@@ -85,6 +85,12 @@ def faults_of_chart(shown):
     return faults + faults_of_series(panel, fields)
 
 
+def points_only(panel):
+    """Fields that a chart draws without lines."""
+    shown = {"id": "custom.show", "value": "points"}
+    return {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"] if shown in one["properties"]}
+
+
 def faults_of_series(panel, fields):
     """What keeps Grafana from drawing a series, or from drawing it from one side to the other."""
     faults = [] if panel["options"]["mapping"] == "manual" else ["mapped by chance"]
@@ -92,7 +98,9 @@ def faults_of_series(panel, fields):
         if not {"frame", "x", "y"} <= set(one) or one["x"] == one["y"]:
             faults.append("a series without a place")
             continue
-        across = fields.get(one["x"]["matcher"]["options"], {"values": []})["values"]
+        across, up = (fields.get(one[key]["matcher"]["options"], {"values": []})["values"] for key in ("x", "y"))
+        if across == up or one["y"]["matcher"]["options"] in points_only(panel):
+            continue  # nothing is drawn between the points, or all of it lies on the diagonal
         steps = [] if None in across else [after - before for before, after in itertools.pairwise(across)]
         faults += ["to and fro"] if min(steps, default=0) < -ROUNDING and max(steps) > ROUNDING else []
     return faults
