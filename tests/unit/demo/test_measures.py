@@ -28,7 +28,7 @@ ELSEWHERE = {
     r"model_quality_bound_ratio{measure=\"(f1|roc_auc)\"": "no share: tests/unit/families/test_confidence.py",
     r"model_quality_bound_ratio{measure=\"(precision|recall)\"": "of a mean over classes, the same",
     r"model_matured_": "by the time of the prediction: tests/property/test_aging.py",
-    r"model_(window_)?(estimated|realised)_|model_window_(estimated|realised)_": "before labels: test_estimates.py",
+    r"model_(window_)?(estimated|realised)_|model_estimation_error": "before labels, once fitted: test_estimates.py",
 }
 """Gauges of windows that are compared with their oracle in other tests."""
 
