@@ -40,6 +40,7 @@ class CountWindow:
         """
         entered, left = [], []
         back = scored.sign < 0
+        corrected = bool(back.any())
         # A record has two bytes for its group, and numbers of two bytes are sorted in linear time.
         order = np.argsort(scored.group.astype(np.uint16), kind="stable")
         for mine in np.split(order, np.cumsum(np.bincount(scored.group))[:-1]):
@@ -47,10 +48,10 @@ class CountWindow:
                 continue
             group = int(scored.group[mine[0]])
             kept = self.groups.get(group, np.empty(0, self.row))
-            taken_back = scored.slot[mine[back[mine]]]
-            gone = np.isin(kept["slot"], taken_back)
+            gone = np.zeros(len(kept), np.bool_)
             at = mine
-            if len(taken_back):
+            if corrected:
+                gone = np.isin(kept["slot"], scored.slot[mine[back[mine]]])
                 at = mine[~back[mine]]
                 # Of several results for one prediction within these rows only the last one stands.
                 at = at[_last_of_each(scored.slot[at])]

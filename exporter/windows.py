@@ -135,12 +135,13 @@ class TimeWindow:
         if self.newest is not None and bucket <= self.newest:
             return []
         self.newest = bucket
-        fallen = [(old, self.buckets.pop(old)) for old in sorted(at for at in self.buckets if at <= self.gone)]
+        gone = self.gone
+        fallen = [(old, self.buckets.pop(old)) for old in sorted(at for at in self.buckets if at <= gone)]
         self.dirty.update(old for old, _ in fallen)
         if fallen and self.whole:
             columns = max(len(sums) for _, sums in fallen)
-            gone = self._summed(sums for _, sums in fallen)[:columns]
-            self.total.reshape(-1)[self.columns.cells[:columns]] -= gone
+            left = self._summed(sums for _, sums in fallen)[:columns]
+            self.total.reshape(-1)[self.columns.cells[:columns]] -= left
         elif fallen:
             self._sum_anew()
         return fallen
@@ -203,9 +204,9 @@ class TimeWindow:
             if kept is not None and len(kept) >= len(cells):
                 kept[: len(cells)] += sums[at]  # a bucket that waited elsewhere may be older than the newest columns
             else:
-                grown = sums[at].copy()
-                grown[: 0 if kept is None else len(kept)] += 0.0 if kept is None else kept
-                self.buckets[first + at] = grown
+                grown = self.buckets[first + at] = sums[at].copy()
+                if kept is not None:
+                    grown[: len(kept)] += kept
             self.dirty.add(first + at)
 
     def of(self, group: int) -> Floats:
@@ -215,7 +216,8 @@ class TimeWindow:
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
         """Blobs of the buckets that changed since the last call, by name; None for one that is empty or fell out."""
         buckets = sorted(self.dirty)
-        kept = [self.buckets.get(bucket, np.empty(0)) for bucket in buckets]
+        nothing = np.empty(0)
+        kept = [self.buckets.get(bucket, nothing) for bucket in buckets]
         for bucket, blob in zip(buckets, _packed_each(self.columns.cells, kept), strict=True):
             yield str(bucket), blob or None
         self.dirty.clear()

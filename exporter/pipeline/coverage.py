@@ -85,7 +85,8 @@ class Coverage:
 
     def add(self, traffic: Traffic, scored: Scored) -> None:
         """Take in new predictions, and the first labels of some."""
-        made = np.flatnonzero(traffic.error < 0)
+        right = traffic.error < 0
+        made = slice(None) if right.all() else right
         self._add(traffic.group[made], 0, traffic.time[made])
         first = first_labels(scored)
         time = scored.time[first]
@@ -96,11 +97,10 @@ class Coverage:
         if not len(time):
             return
         column = self._columns.of(group.astype(np.int64) * self._size + local)
-        # Ages ascend, so that whoever has not reached one has not reached those behind it.
-        reached = _above(-time, [-(line.gone + 1) * line.width for line in self._lines])
-        for age in np.flatnonzero(np.bincount(reached)).tolist():
-            here = np.flatnonzero(reached == age)
-            own, moment = (column, time) if len(here) == len(time) else (column[here], time[here])
+        for age, here in self._reached(time):
+            own, moment = column[here], time[here]
+            if not len(own):
+                continue
             if age < len(self._lines):
                 line = self._lines[age]
                 bucket = np.floor(moment / line.width).astype(np.int64)
@@ -108,6 +108,20 @@ class Coverage:
             sums = np.bincount(own).astype(np.float64)
             for before in range(age):
                 self._count(before, sums)
+
+    def _reached(self, time: Floats) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
+        """How many of the ages rows of these times have reached, and which those rows are.
+
+        Ages ascend, so that whoever has not reached one has not reached those behind it.
+        """
+        before = [-(line.gone + 1) * line.width for line in self._lines]
+        most, least = _above(-np.array([time.min(), time.max()]), before).tolist()
+        if most == least:
+            yield most, slice(None)
+            return
+        reached = _above(-time, before)
+        for age in range(least, most + 1):
+            yield age, np.flatnonzero(reached == age)
 
     def advance(self, watermark: float | None, newest: float = -np.inf) -> None:
         """Let rows grow older, up to the *watermark*; *newest* is the time of the newest prediction."""
