@@ -9,6 +9,7 @@ would lose its first events.  What was read before the exporter was ready is exe
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
@@ -182,16 +183,18 @@ class Exposition:
         return False
 
     def _prefix(self, series: Series, labels: Pairs) -> str:
-        pairs = ",".join(f'{name}="{self._clean(value)}"' for name, value in (*labels, *series.labels))
+        pairs = ",".join([f'{name}="{_clean(value, self.label_length)}"' for name, value in (*labels, *series.labels)])
         name = series.metric + series.suffix
         return f"{name}{{{pairs}}} " if pairs else f"{name} "
 
-    def _clean(self, value: str) -> str:
-        """A label value that any scraper accepts: valid UTF-8, not empty, not long."""
-        text = value.encode(errors="replace").decode().replace("\r", "\N{REPLACEMENT CHARACTER}").replace("\0", "")
-        if len(text) > self.label_length:
-            text = f"{text[: max(0, self.label_length - 9)]}~{xxhash.xxh32_hexdigest(value.encode(errors='replace'))}"
-        return (text or "none").translate(_ESCAPES)
+
+@functools.lru_cache(maxsize=4096)
+def _clean(value: str, most: int) -> str:
+    """A label value that any scraper accepts: valid UTF-8, not empty, of *most* characters; many series share one."""
+    text = value.encode(errors="replace").decode().replace("\r", "\N{REPLACEMENT CHARACTER}").replace("\0", "")
+    if len(text) > most:
+        text = f"{text[: max(0, most - 9)]}~{xxhash.xxh32_hexdigest(value.encode(errors='replace'))}"
+    return (text or "none").translate(_ESCAPES)
 
 
 def _runs(metrics: list[str], prefixes: list[str]) -> list[tuple[str, int, int, str]]:
