@@ -64,8 +64,8 @@ class Tally:
         self._left: Counter[str] = Counter()
         """Rows that have left a window by count since its sums were last made anew."""
         self._columns = Columns()
-        self._gauges: dict[tuple[str, int, tuple[int, ...]], list[float]] = {}
-        """What `gauges` has made since the last change, by window, group and how many names there were."""
+        self._gauges: dict[tuple[int, ...], Mapping[str, list[float]]] = {}
+        """What `gauges` has made since the last change, by group and how many names there were."""
         self._gauge_series: tuple[tuple[int, ...], Sequence[Series]] | None = None
         finest = min((window.seconds for window in windows if window.seconds is not None), default=1.0)
         for window in served(family, windows):
@@ -186,8 +186,11 @@ class Tally:
     def values(self, names: Names, windows: Sequence[WindowSpec], group: int) -> list[float]:
         """Values in the order of `series`."""
         out = list(self._of_group(group).values(names, *self.totals.of(group)))
-        for window in served(self.family, windows):
-            out += self.gauges(names, window.name, group)
+        shown = served(self.family, windows)
+        if shown:
+            made = self._all_gauges(names, group)
+            for window in shown:
+                out += made[window.name]
         return out
 
     def clear_gauges(self) -> None:
@@ -203,20 +206,21 @@ class Tally:
 
     def gauges(self, names: Names, window: str, group: int) -> list[float]:
         """Values of one window in the order of `gauge_series`; made once for all who ask."""
-        known = tuple(map(len, names.values()))
-        if (window, group, known) not in self._gauges:
-            self._make_gauges(names, group, known)
-        return self._gauges[window, group, known]
+        return self._all_gauges(names, group)[window]
 
-    def _make_gauges(self, names: Names, group: int, known: tuple[int, ...]) -> None:
-        """Those of all windows."""
-        family, windows = self._of_group(group), [*self.timed, *self.counted]
-        counts = [self.inside(window, group) for window in windows]
-        if self._at_once:
-            every = cast(ManyWindows, family).all_window_values(names, np.stack(counts))
-        else:
-            every = [list(family.window_values(names, one)) for one in counts]
-        self._gauges.update(((window, group, known), values) for window, values in zip(windows, every, strict=True))
+    def _all_gauges(self, names: Names, group: int) -> Mapping[str, list[float]]:
+        """Those of every window, by its name."""
+        key = (group, *map(len, names.values()))
+        made = self._gauges.get(key)
+        if made is None:
+            family, windows = self._of_group(group), [*self.timed, *self.counted]
+            counts = [self.inside(window, group) for window in windows]
+            if self._at_once:
+                every = cast(ManyWindows, family).all_window_values(names, np.stack(counts))
+            else:
+                every = [list(family.window_values(names, one)) for one in counts]
+            made = self._gauges[key] = dict(zip(windows, every, strict=True))
+        return made
 
     def inside(self, window: str, group: int) -> Floats:
         """Cell sums of *group* inside a window, shape (size,)."""
