@@ -52,6 +52,8 @@ def check(faults: Faults, node: Node, entry: Mapping[str, Any], spec: ModelSpec,
                 where,
                 "needs scores; map score, or probabilities of several classes, or remove it",
             )
+        elif measure == "estimation_error" and not (entry["estimates"] and spec.score_edges):
+            faults.add(mark, where, "needs scores and estimates: {}; add them, or remove it")
         elif measure in of_k and not ks:
             faults.add(mark, where, f"needs {setting}, and the probabilities of all classes; map them, or remove it")
         elif k is not None and k not in ks:

@@ -277,10 +277,10 @@ class ModelEntry(Struct, frozen=True, kw_only=True):
     estimates: Annotated[
         EstimatesEntry | None,
         Meta(
-            description="When to fit what scores mean, by which quality is estimated before labels come; each fit is "
-            "a child process of a second or two and 120 to 180 MB. `null`: no estimates."
+            description="Estimate quality before labels come, where predictions have scores (`estimates: {}`): what "
+            "scores mean is fitted in a child process of a second or two, with 120 to 180 MB. `null`: no estimates."
         ),
-    ] = EstimatesEntry()
+    ] = None
     predictions: Annotated[StreamEntry, Meta(description="Where the predictions are logged.")]
     labels: Annotated[
         StreamEntry | None,
