@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from exporter.contracts import FITS, Calibration, Cells, Floats, MetricSpec, ModelSpec, Series, Traffic
 from exporter.families.bins import Bins, bins_of
-from exporter.families.labelled import UNDEFINED
+from exporter.families.labelled import UNDEFINED, divided
+from exporter.families.quality import OUTCOMES
 from exporter.families.scores import positive_code
 
-OUTCOMES = ("tp", "fp", "fn", "tn")
 MEASURES = ("accuracy", "precision", "recall", "f1", "roc_auc")
 _OF_WINDOW = (
     "expected of the predictions with a score made inside the window, labelled or not, by calibrated probabilities "
@@ -179,4 +179,4 @@ def measures(outcomes: Floats, positive: Floats, negative: Floats) -> list[float
 
 
 def _ratio(upper: float, lower: float) -> float:
-    return min(upper / lower, 1.0) if lower else UNDEFINED  # NaN stays NaN
+    return min(divided(upper, lower), 1.0)  # NaN stays NaN

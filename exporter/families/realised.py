@@ -17,7 +17,6 @@ from exporter.contracts import Calibration, Cells, Floats, MetricSpec, ModelSpec
 from exporter.families.bins import Bins, bins_of
 from exporter.families.estimates import (
     MEASURES,
-    OUTCOMES,
     expected_classes,
     measures,
     of_positive,
@@ -27,6 +26,7 @@ from exporter.families.estimates import (
     weights,
 )
 from exporter.families.labelled import UNDEFINED, both, twin
+from exporter.families.quality import OUTCOMES
 from exporter.families.scores import positive_code, rows_with_score
 
 _COUNTERS = ("model_checked_estimated_outcomes", "model_checked_realised_outcomes")

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from exporter.contracts import CLASSIFICATION, Cells, Floats, MetricSpec, ModelSpec, Scored, SegmentSpec, Series
 from exporter.families.labelled import UNDEFINED, both, twin
+from exporter.families.quality import OUTCOMES
 
 _GROUP = ("attribute", "group")
-_OUTCOMES = ("tp", "fp", "fn", "tn")
 _TP, _FP, _FN = range(3)
 _COUNTED = 3
 """Outcomes that have cells; tn is what the three leave of the group's labelled predictions."""
@@ -116,7 +116,7 @@ class Segments:
             (("attribute", one.name), ("group", group), ("class", name), ("outcome", outcome))
             for one, group in self._groups(names)
             for name in names["class"]
-            for outcome in _OUTCOMES
+            for outcome in OUTCOMES
         ]
         places = [
             (("attribute", one.name), ("group", group), ("latitude", repr(latitude)), ("longitude", repr(longitude)))
