@@ -7,6 +7,7 @@ a label that comes later is added at once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -98,7 +99,7 @@ class _Aged:
         fallen = self.waiting.reached(watermark, newest)
         for window in self.windows.values():
             if self.waiting.newest is not None:
-                window.advance(float(self._end(np.array(self.waiting.gone))))
+                window.fall(float(self._end(np.array(self.waiting.gone))))
         for bucket, sums in fallen:
             self.totals.add(self.columns.cells[: len(sums)], np.maximum(sums, 0.0), np.maximum(-sums, 0.0))
             for window in self.windows.values():
@@ -122,6 +123,7 @@ class Matured:
         self._scored = _Aged(family.size, maturity, windows)
         self._made = _Aged(1, maturity, windows)
         self._stores = self._scored.stores("scored") | self._made.stores("made")
+        self._selectors: tuple[tuple[int, ...], tuple[list[bool], list[bool]]] | None = None
 
     def add(self, traffic: Traffic, scored: Scored) -> None:
         made = np.flatnonzero(traffic.error < 0)
@@ -139,9 +141,13 @@ class Matured:
     def series(self, names: Mapping[str, Sequence[str]], windows: Sequence[WindowSpec]) -> list[Series]:
         """Counters first, then the gauges of each of *windows* that is one of time."""
         counters = [Series("model_matured_predictions_total")]
-        counters += [Series(_renamed(one.metric), one.labels) for one in self._counters(names)]
+        of_counters, of_gauges = self._selected(names)
+        counters += [
+            Series(_renamed(one.metric), one.labels)
+            for one in itertools.compress(self.family.series(names), of_counters)
+        ]
         coverage = Series("model_matured_label_coverage_ratio")
-        measures = [one for one in self.family.window_series(names) if one.metric in _SHOWN]
+        measures = itertools.compress(self.family.window_series(names), of_gauges)
         gauges = [coverage, *(Series(_renamed(one.metric), one.labels) for one in measures)]
         return counters + [
             Series(gauge.metric, (("window", window.name), *gauge.labels))
@@ -152,19 +158,27 @@ class Matured:
 
     def values(self, names: Mapping[str, Sequence[str]], windows: Sequence[WindowSpec], group: int) -> list[float]:
         """Values in the order of `series`."""
-        every = zip(self.family.series(names), self.family.values(names, *self._scored.totals.of(group)), strict=True)
-        out = [int(self._made.totals.of(group)[0][0]), *(value for one, value in every if one.metric in _SHOWN)]
+        of_counters, of_gauges = self._selected(names)
+        every = self.family.values(names, *self._scored.totals.of(group))
+        out = [int(self._made.totals.of(group)[0][0]), *itertools.compress(every, of_counters)]
         for window in windows:
             if window.seconds:
                 counts = self._scored.windows[window.name].of(group)
                 made = float(self._made.windows[window.name].of(group)[0])
                 out.append(min(1.0, float(counts.sum()) / made) if made else float("nan"))
-                gauges = zip(self.family.window_series(names), self.family.window_values(names, counts), strict=True)
-                out += [value for one, value in gauges if one.metric in _SHOWN]
+                out += itertools.compress(self.family.window_values(names, counts), of_gauges)
         return out
 
-    def _counters(self, names: Mapping[str, Sequence[str]]) -> list[Series]:
-        return [one for one in self.family.series(names) if one.metric in _SHOWN]
+    def _selected(self, names: Mapping[str, Sequence[str]]) -> tuple[list[bool], list[bool]]:
+        """Which counters and gauges of the family are shown; that changes only with how many names there are."""
+        known = tuple(map(len, names.values()))
+        if self._selectors is None or self._selectors[0] != known:
+            counters, gauges = (
+                [one.metric in _SHOWN for one in series]
+                for series in (self.family.series(names), self.family.window_series(names))
+            )
+            self._selectors = known, (counters, gauges)
+        return self._selectors[1]
 
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
         return changes(self._stores)
