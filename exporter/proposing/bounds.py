@@ -68,12 +68,9 @@ def upper_limit(count: int, confidence: float = CONFIDENCE) -> float:
     Without any event it is 3.0 at 95 %, the rule of three.  It allows for a limit that was chosen so that the same
     history has *count* alarms: it is Wilks' tolerance limit (1941) at the order statistic *count* + 1, too.
     """
-    low, high = 0.0, count + 10 + 10 * math.sqrt(count + 1)
-    for _ in range(60):
-        middle = (low + high) / 2
-        terms = (i * math.log(middle) - math.lgamma(i + 1) - middle for i in range(count + 1))
-        low, high = (middle, high) if math.fsum(map(math.exp, terms)) > 1 - confidence else (low, middle)
-    return high
+    from scipy.special import gammaincinv  # noqa: PLC0415 - here alone, and heavy
+
+    return float(gammaincinv(count + 1, confidence))
 
 
 def find(
