@@ -7,7 +7,7 @@ computed again, so that a window of a day costs what a window of a minute does.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
@@ -17,6 +17,9 @@ from exporter.contracts import Cells, Floats
 
 RESOLUTION = 360
 """Buckets of a time window: one of an hour moves in steps of 10 s."""
+
+TOGETHER = 8
+"""Buckets that are saved in one blob: a backlog changes hundreds of them at once, a live stream one or two."""
 
 _BEFORE_ALL = -(1 << 62)
 _DENSE, _SPARSE = 1 << 20, 1 << 16
@@ -123,6 +126,8 @@ class TimeWindow:
         self.total = np.zeros((1, size))
         self.buckets: dict[int, Floats] = {}
         self.dirty: set[int] = set()
+        self._saved: set[int] = set()
+        self._renamed: list[str] = []
         self.columns = Columns() if columns is None else columns
 
     def advance(self, now: float) -> float:
@@ -214,21 +219,36 @@ class TimeWindow:
         return self.total[group] if group < len(self.total) else np.zeros(self.size)
 
     def changes(self) -> Iterator[tuple[str, bytes | None]]:
-        """Blobs of the buckets that changed since the last call, by name; None for one that is empty or fell out."""
-        buckets = sorted(self.dirty)
-        nothing = np.empty(0)
-        kept = [self.buckets.get(bucket, nothing) for bucket in buckets]
-        for bucket, blob in zip(buckets, _packed_each(self.columns.cells, kept), strict=True):
-            yield str(bucket), blob or None
+        """Blobs of the buckets that changed since the last call, by name; None for those of which none is left."""
+        yield from ((name, None) for name in self._renamed)
+        chunks = sorted({bucket // TOGETHER for bucket in self.dirty})
+        self._renamed.clear()
         self.dirty.clear()
+        for chunk, blob in zip(chunks, _packed_chunks(self.columns.cells, self.buckets, chunks), strict=True):
+            if blob:
+                self._saved.add(chunk)
+                yield f"{chunk}x{TOGETHER}", blob
+            elif chunk in self._saved:
+                self._saved.remove(chunk)
+                yield f"{chunk}x{TOGETHER}", None
 
     def load(self, name: str, blob: bytes) -> None:
-        """Take back a bucket; the clock is moved by `advance` afterwards."""
-        cell, weight = _unpacked(blob, 2)
+        """Take back what `changes` gave; the clock is moved by `advance` afterwards.
+
+        Buckets that another program saved otherwise, one by one say, are saved anew.
+        """
+        chunk, _, together = name.partition("x")
+        many = int(together or 1)
+        code, weight = _unpacked(blob, 2)
         self.whole = self.whole and bool((weight == np.rint(weight)).all())
-        if len(cell):
-            self.add(cell, weight, np.full(len(cell), (int(name) + 0.5) * self.width))
-        self.dirty.discard(int(name))
+        if len(code):
+            cell, bucket = np.divmod(code, many)
+            self.add(cell, weight, (int(chunk) * many + bucket + 0.5) * self.width)
+        if many == TOGETHER:
+            self._saved.add(int(chunk))
+            self.dirty.difference_update(range(int(chunk) * many, int(chunk) * many + many))
+        else:
+            self._renamed.append(name)
 
 
 def chosen(parts: Sequence[Part], at: NDArray[np.intp]) -> list[Part]:
@@ -281,20 +301,25 @@ def _packed(cell: NDArray[np.int64], *sums: Floats) -> bytes:
     return out.tobytes()
 
 
-def _packed_each(cells: NDArray[np.int64], buckets: Sequence[Floats]) -> list[bytes]:
-    """`_packed` of what is not 0 in each of many *buckets*, whose first columns are of these *cells*."""
-    if not buckets:
-        return []
-    begins = np.cumsum([0, *map(len, buckets)])
-    sums = np.concatenate(buckets)
+def _packed_chunks(cells: NDArray[np.int64], buckets: Mapping[int, Floats], chunks: Sequence[int]) -> list[bytes]:
+    """What is not 0 in the *buckets* of each of many *chunks*, packed: `cell * TOGETHER + place in the chunk`, sum.
+
+    The first columns of every bucket are of these *cells*.
+    """
+    spans = (range(chunk * TOGETHER, chunk * TOGETHER + TOGETHER) for chunk in chunks)
+    inside = [bucket for bucket in itertools.chain.from_iterable(spans) if bucket in buckets]
+    if not inside:
+        return [b""] * len(chunks)
+    kept = [buckets[bucket] for bucket in inside]
+    begins = np.cumsum([0, *map(len, kept)])
+    sums = np.concatenate(kept)
     used = np.flatnonzero(sums)
-    ends = np.searchsorted(used, begins)
-    bucket = np.repeat(np.arange(len(buckets)), np.diff(ends))
-    place = np.arange(len(used)) + ends[bucket]
-    out = np.empty(2 * len(used), "<f8")
-    out.view("<i8")[place] = cells[used - begins[bucket]]
-    out[place + np.diff(ends)[bucket]] = sums[used]
-    return [out[2 * start : 2 * end].tobytes() for start, end in itertools.pairwise(ends.tolist())]
+    counts = np.diff(np.searchsorted(used, begins))
+    number = np.repeat(inside, counts)
+    cell = cells[used - np.repeat(begins[:-1], counts)]
+    ends = np.searchsorted(number // TOGETHER, chunks, side="right").tolist()
+    code, sums = cell * TOGETHER + number % TOGETHER, sums[used]
+    return [_packed(code[start:end], sums[start:end]) for start, end in itertools.pairwise([0, *ends])]
 
 
 def _unpacked(blob: bytes, parts: int) -> tuple[NDArray[Any], ...]:

@@ -89,13 +89,14 @@ def test_what_is_taken_back_leaves_the_bucket_it_was_in():
 def test_a_time_window_comes_back_from_its_changes():
     """Saved buckets make the same window, and buckets that fell out or are empty leave nothing behind."""
     window, again, saved = TimeWindow(360.0, 2), TimeWindow(360.0, 2), {}
-    window.add(np.array([0, 3, 3]), np.ones(3), np.array([5.0, 100.0, 200.0]))
+    window.add(np.array([0, 3, 0, 3]), np.ones(4), np.array([5.0, 100.0, 103.0, 200.0]))
     saved.update(window.changes())
+    assert list(saved) == ["0x8", "12x8", "25x8"]
     window.add(np.array([3]), -np.ones(1), np.array([200.0]))
     window.advance(380.0)
     saved.update(window.changes())
-    assert saved.pop("5") is None
-    assert saved.pop("200") is None
+    assert saved.pop("0x8") is None
+    assert saved.pop("25x8") is None
     for name, blob in saved.items():
         again.load(name, blob)
     again.advance(380.0)
@@ -103,6 +104,31 @@ def test_a_time_window_comes_back_from_its_changes():
     for group in (0, 1):
         assert again.of(group).tolist() == window.of(group).tolist()
     assert again.advance(460.0) == window.advance(460.0) == 1
+    left = dict(window.changes())
+    assert list(left) == ["12x8"]
+    assert left == dict(again.changes())
+
+
+def test_a_bucket_that_came_and_went_between_two_commits_is_never_named():
+    """Nothing is removed from the state that was never in it."""
+    window = TimeWindow(360.0, 1)
+    window.add(np.zeros(2, np.int64), np.ones(2), np.array([5.0, 300.0]))
+    window.advance(500.0)
+    assert [name for name, _ in window.changes()] == ["37x8"]
+
+
+def test_buckets_that_were_saved_one_by_one_are_taken_over():
+    """A blob under the number of its only bucket is read, and then saved together with its neighbours."""
+    window = TimeWindow(360.0, 2)
+    for bucket in (96, 100):
+        window.load(str(bucket), np.array([3]).tobytes() + np.array([2.0]).tobytes())
+    assert window.of(1).tolist() == [0, 4]
+    saved = dict(window.changes())
+    assert [name for name, blob in saved.items() if blob is None] == ["96", "100"]
+    again = TimeWindow(360.0, 2)
+    again.load("12x8", saved["12x8"])
+    again.advance(456.0)
+    assert again.of(1).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("times", [[0.0, 1.7e9], [0.0, 1e12], [-1e6, 5.0]])
