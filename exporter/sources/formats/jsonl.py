@@ -25,6 +25,8 @@ _NEWLINE = 10
 _BOM = b"\xef\xbb\xbf"
 _NONE = type(None)
 _WORDS = 64
+_FLOAT, _FLOAT_TYPE = np.dtype([("type", "u1"), ("value", ">f8")]), 0xCB  # of MessagePack
+_packed = msgspec.msgpack.Encoder().encode
 _SCALARS = {str, int, float, bool, _NONE}
 # A comprehension with the name written out reads a slot in half the time of an attrgetter.
 _SLOTS: tuple[Callable[[list[Any]], list[Any]], ...] = (
@@ -354,12 +356,24 @@ def _typed(values: list[Any], kinds: set[type]) -> Column:
         if kinds == {int}:
             return _integers(values)
         if kinds <= {int, float}:
-            return np.fromiter(values, np.float64, len(values))
+            return _floats(values)
         if kinds == {bool} and None not in values:
             return np.array(values, np.bool_)
     except (TypeError, OverflowError):  # a None where a key is missing, an integer beyond 64 bits
         pass
     return values
+
+
+def _floats(values: list[Any]) -> Column:
+    """float64 of numbers, read off their MessagePack, where every float has nine bytes: a fifth of the time."""
+    count = len(values)
+    packed = _packed(values)
+    header = 1 if count < 1 << 4 else 3 if count < 1 << 16 else 5
+    if len(packed) == header + count * _FLOAT.itemsize:
+        found = np.frombuffer(packed, _FLOAT, offset=header)
+        if (found["type"] == _FLOAT_TYPE).all():
+            return found["value"].astype(np.float64)
+    return np.fromiter(values, np.float64, count)
 
 
 def _integers(values: list[Any]) -> Column:

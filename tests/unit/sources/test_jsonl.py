@@ -104,6 +104,21 @@ def test_large_integers_among_floats_keep_their_digits():
         assert column(read([{"a": 0.5}, {"a": big}], reader=reader), "a") == [0.5, big]
 
 
+@pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
+def test_floats_are_those_that_json_reads_however_many_there_are(count):
+    """Not a bit of a float is lost, in a block of any length, with integers of any size among them or with none."""
+    rng = np.random.default_rng(count)
+    floats = rng.standard_normal(count) * 10.0 ** rng.integers(-300, 14, count)
+    floats[0] = -0.0
+    mixed = [at << at % 30 if at % 3 else float(value) for at, value in enumerate(floats)]
+    reader = JsonLines(["a"])
+    for values in (floats.tolist(), floats.tolist(), mixed, mixed):
+        found = read([{"a": value} for value in values], reader=reader).columns["a"]
+        assert found.dtype == np.float64
+        assert found.tobytes() == np.array(values, np.float64).tobytes()
+    assert column(read([{"a": 0.5}, {}] * count, reader=reader), "a") == [0.5, None] * count
+
+
 def test_words_that_stop_repeating_become_texts():
     """A column that looked like classes may turn into ids."""
     reader = JsonLines(["a"])
