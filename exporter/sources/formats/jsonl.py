@@ -373,7 +373,8 @@ def _floats(values: list[Any]) -> Column:
         found = np.frombuffer(packed, _FLOAT, offset=header)
         if (found["type"] == _FLOAT_TYPE).all():
             return found["value"].astype(np.float64)
-    return np.fromiter(values, np.float64, count)
+    # Where a key is missing there is a None, of which NumPy would make a NaN that nobody wrote.
+    return values if None in values else np.fromiter(values, np.float64, count)
 
 
 def _integers(values: list[Any]) -> Column:

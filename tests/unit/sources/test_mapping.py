@@ -225,6 +225,20 @@ def test_a_score_alone_predicts_at_one_half():
     assert names(mapped([GOOD | {"s": 0.5}, GOOD | {"s": 0.4}], id="id", score="s").predicted) == ["yes", "no"]
 
 
+@pytest.mark.parametrize("name", ["score", "latency"])
+def test_a_number_is_absent_from_rows_without_it_whatever_came_before(name):
+    """Rows without the key of a number keep their prediction, though all rows of the block before had one."""
+    spec = MappingSpec(role="predictions", fields=fields(id="id", predicted="class", **{name: "number"}))
+    mapper = Mapper(spec, BINARY, CLOCK)
+    reader = JsonLines(mapper.paths)
+    whole = b"".join(b'{"id":"%d","class":"yes","number":0.25}\n' % at for at in range(3))
+    lacking = b'{"id":"3","class":"yes"}\n'
+    for block, numbers in ((whole, [0.25] * 3), (whole + lacking, [0.25] * 3 + [np.nan])):
+        batch = mapper.batch(reader.decode(block, str))
+        assert not batch.refused.counts
+        np.testing.assert_array_equal(getattr(batch, name), numbers)
+
+
 @pytest.mark.parametrize("lists", [([0.1, 0.9], [0.6, 0.4]), ("[0.1 0.9]", "[0.6, 0.4]"), ([0.1, 0.9], "[0.6 0.4]")])
 def test_probabilities_of_two_classes(lists):
     """The likelier class is predicted; the score is the positive one's probability, in the order of the classes."""
