@@ -7,50 +7,37 @@ undefined, such as the correlation with a constant, ours is undefined.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from operator import mul
-from typing import Self
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from exporter.contracts import Floats, MetricSpec, ModelSpec, Series
-from exporter.families.labelled import UNDEFINED, averaged, mean_ratio
+from exporter.families.labelled import averaged
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """A matrix of counts, actual class by predicted class, shape (k, k), and its sums.
+class Counts(NamedTuple):
+    """Matrices of counts, actual class by predicted class, shape (n, k, k), and their sums.
 
-    `hit`, `predicted` and `actual` are of the classes that occur, in their order, and `one` of the class that binary
-    measures are about, whether it occurs or not; None if that is not known yet.  They are lists, because arithmetic
-    with the few numbers of a window takes numpy several times as long.
+    `total` and `hits` have shape (n,); `hit`, `predicted`, `actual` and `both`, the sum of the last two, have shape
+    (n, k), and `there` says which classes occur.
     """
 
     matrix: Floats
-    total: float
-    hit: list[float]
-    predicted: list[float]
-    actual: list[float]
-    one: tuple[float, float, float] | None
+    total: Floats
+    hits: Floats
+    hit: Floats
+    predicted: Floats
+    actual: Floats
+    both: Floats
+    there: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, matrix: Floats, one: int | None) -> Self:
-        """The counts of *matrix*; *one* is the place of the class that binary measures are about."""
-        hit, predicted, actual = matrix.diagonal().tolist(), matrix.sum(axis=0).tolist(), matrix.sum(axis=1).tolist()
-        of_one = None if one is None else (hit[one], predicted[one], actual[one])
-        occur = [at for at, (p, a) in enumerate(zip(predicted, actual, strict=True)) if p + a > 0]
-        if len(occur) < len(hit):
-            hit, predicted, actual = ([part[at] for at in occur] for part in (hit, predicted, actual))
-        return cls(matrix, math.fsum(actual), hit, predicted, actual, of_one)
-
-    def averaged_over(self, *, binary: bool) -> tuple[list[float], list[float], list[float]]:
-        """hit, predicted and actual of the classes that averages are over: of the one, or of all that occur."""
-        if not binary:
-            return self.hit, self.predicted, self.actual
-        if self.one is None:
-            return [], [], []
-        hit, predicted, actual = self.one
-        return [hit], [predicted], [actual]
+    def of(cls, matrix: Floats) -> Self:
+        hit, predicted, actual = matrix.diagonal(axis1=1, axis2=2), matrix.sum(axis=1), matrix.sum(axis=2)
+        both = predicted + actual
+        return cls(matrix, actual.sum(axis=1), hit.sum(axis=1), hit, predicted, actual, both, both > 0)
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> MetricSpec:
@@ -104,52 +91,41 @@ class Agreement:
         whole = ["model_balanced_accuracy_ratio", "model_matthews_correlation_coefficient", "model_cohen_kappa"]
         return [*rates, *betas, *map(Series, [*whole, *(["model_expected_cost"] if self.costs else [])])]
 
-    def window_values(self, classes: Sequence[str], counts: Counts) -> list[float]:
-        """Values in the order of `window_series`, of counts of which there are some."""
-        total = counts.total
-        hit, predicted, actual = counts.averaged_over(binary=self.averages == ("binary",))
-        negatives = [total - a for a in actual]
-        true_negatives = [n - p + h for n, p, h in zip(negatives, predicted, hit, strict=True)]
-        specificity = self._averaged(true_negatives, negatives, actual)
-        recall = self._averaged(hit, actual, actual)
-        rates = [*specificity, *(1 - ratio for ratio in specificity), *(1 - ratio for ratio in recall)]
-        betas: list[float] = []
-        for square in (beta**2 for beta in self.betas):
-            lower = [square * a + p for a, p in zip(actual, predicted, strict=True)]
-            betas += self._averaged([(1 + square) * h for h in hit], lower, actual)
-        cost = [self._cost(classes, counts)] if self.costs else []
-        return [*rates, *betas, _balanced_accuracy(counts), *_beyond_chance(counts), *cost]
+    def ratios(self, counts: Counts) -> list[tuple[Floats, Floats]]:
+        """What is divided by what for recall, specificity and each F-beta of every class; shapes (n, k)."""
+        hit, predicted, actual = counts.hit, counts.predicted, counts.actual
+        negatives = counts.total[:, np.newaxis] - actual
+        squares = [beta**2 for beta in self.betas]
+        betas = [((1 + square) * hit, square * actual + predicted) for square in squares]
+        return [(hit, actual), (negatives - predicted + hit, negatives), *betas]
 
-    def _averaged(self, upper: Sequence[float], lower: Sequence[float], weights: Sequence[float]) -> list[float]:
-        macro = mean_ratio(upper, lower)
-        return [macro] if len(self.averages) == 1 else [macro, mean_ratio(upper, lower, weights)]
+    def window_values(self, classes: Sequence[str], counts: Counts, recalls: Floats, averaged: Floats) -> list[Floats]:
+        """Values in the order of `window_series`, in parts of shape (gauges, n).
 
-    def _cost(self, classes: Sequence[str], counts: Counts) -> float:
+        *averaged* are the `ratios` in every average, shape (ratios, averages, n), *recalls* those of every class.
+        """
+        recall, specificity, *betas = averaged
+        balanced = np.fmax(recalls, 0.0).sum(axis=1) / (counts.actual > 0).sum(axis=1)
+        cost = [self._cost(classes, counts)[np.newaxis]] if self.costs else []
+        rates = [specificity, 1 - specificity, 1 - recall]
+        return [*rates, *betas, np.array([balanced, *_beyond_chance(counts)]), *cost]
+
+    def _cost(self, classes: Sequence[str], counts: Counts) -> Floats:
         at = {name: place for place, name in enumerate(classes)}
-        known = [
-            (at[actual], at[predicted], cost)
-            for actual, costs in self.costs.items()
-            for predicted, cost in costs.items()
-            if actual in at and predicted in at
-        ]
-        return math.fsum(counts.matrix[actual, predicted] * cost for actual, predicted, cost in known) / counts.total
+        each = np.zeros((len(classes), len(classes)))
+        for actual, costs in self.costs.items():
+            for predicted, cost in costs.items():
+                if actual in at and predicted in at:
+                    each[at[actual], at[predicted]] = cost
+        whole: Floats = (counts.matrix * each).sum(axis=(1, 2))
+        return whole / counts.total
 
 
-def _balanced_accuracy(counts: Counts) -> float:
-    there = [(h, a) for h, a in zip(counts.hit, counts.actual, strict=True) if a]
-    return math.fsum(h / a for h, a in there) / len(there)
-
-
-def _beyond_chance(counts: Counts) -> tuple[float, float]:
-    """Matthews' correlation coefficient and Cohen's kappa."""
-    hits, square = math.fsum(counts.hit), counts.total**2
-    by_chance = _product(counts.actual, counts.predicted)
-    spread = math.prod(square - _product(sums, sums) for sums in (counts.actual, counts.predicted))
-    correlation = (hits * counts.total - by_chance) / math.sqrt(spread) if spread > 0 else UNDEFINED
-    disagreement = square - by_chance
-    kappa = 1 - (counts.total - hits) * counts.total / disagreement if disagreement > 0 else UNDEFINED
-    return min(1.0, max(-1.0, correlation)) if spread > 0 else UNDEFINED, kappa
-
-
-def _product(one: Sequence[float], other: Sequence[float]) -> float:
-    return math.fsum(map(mul, one, other))
+def _beyond_chance(counts: Counts) -> tuple[Floats, Floats]:
+    """Matthews' correlation coefficient and Cohen's kappa: 0 / 0, and so undefined, if one class is all there is."""
+    total, hits, actual, predicted = counts.total, counts.hits, counts.actual, counts.predicted
+    square, by_chance = total * total, np.vecdot(actual, predicted)
+    spread = (square - np.vecdot(actual, actual)) * (square - np.vecdot(predicted, predicted))
+    correlation = (hits * total - by_chance) / np.sqrt(spread)
+    kappa = 1 - (total - hits) * total / (square - by_chance)
+    return np.maximum(np.minimum(correlation, 1.0), -1.0), kappa

@@ -17,11 +17,12 @@ as uncertain:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from statistics import NormalDist
 
-from exporter.contracts import MetricSpec, Series
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.contracts import Floats, MetricSpec, Series
 
 BOUND = MetricSpec(
     "model_quality_bound_ratio",
@@ -44,32 +45,37 @@ def deviations(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def wilson(ratio: float, rows: float, deviations: float) -> tuple[float, float]:
-    """Lower and upper bound of a *ratio* over so many *rows*; undefined where it is."""
-    if not rows > 0 or math.isnan(ratio):
-        return math.nan, math.nan
-    square = deviations**2 / rows
-    middle, reach = ratio + square / 2, math.sqrt(square * max(0.0, ratio * (1 - ratio)) + square**2 / 4)
-    return max(0.0, (middle - reach) / (1 + square)), min(1.0, (middle + reach) / (1 + square))
+def wilson(ratio: Floats | float, rows: Floats | float, deviations: float) -> tuple[Floats, Floats]:
+    """Lower and upper bounds of *ratio*s over so many *rows* each, NaN where undefined; all of one shape.
+
+    To be called where NumPy does not warn.
+    """
+    half = np.divide(deviations**2 / 2, rows)
+    middle, spread = ratio + half, np.maximum(ratio * (1 - ratio), 0.0)
+    reach, whole = np.sqrt(half * (spread + spread + half)), 1 + (half + half)
+    return np.maximum((middle - reach) / whole, 0.0), np.minimum((middle + reach) / whole, 1.0)
 
 
-def rows_of_f1(hit: float, predicted: float, actual: float) -> float:
-    """Effective rows of the F1 of a class: of its tp, tp + fp and tp + fn; 0 for a class that does not occur."""
-    both = predicted + actual
-    return both**2 / max(2 * (both - hit), 1)
+def rows_of_f1(hit: Floats, both: Floats) -> Floats:
+    """Effective rows of the F1 of classes: of their tp and 2 tp + fp + fn; 0 for one that does not occur."""
+    return both * both / np.maximum(2 * (both - hit), 1)
 
 
-def rows_of_area(area: float, positives: float, negatives: float) -> float:
-    """Effective rows of an *area* under a ROC curve."""
+def rows_of_area(area: Floats, positives: Floats, negatives: Floats) -> Floats:
+    """Effective rows of *area*s under ROC curves."""
     others = (positives + negatives) / 2 - 1
     return positives * negatives / (1 + others * ((1 - area) / (2 - area) + area / (1 + area)))
 
 
-def rows_of_mean(ratios: Sequence[float], rows: Sequence[float]) -> float:
-    """Effective rows of the mean of independent *ratios* over so many *rows* each."""
-    if len(ratios) == 1:
-        return rows[0]
-    smooth = [(ratio * count + 1) / (count + 2) for ratio, count in zip(ratios, rows, strict=True)]
-    mean = math.fsum(smooth) / len(smooth)
-    variance = math.fsum(ratio * (1 - ratio) / count for ratio, count in zip(smooth, rows, strict=True))
-    return mean * (1 - mean) * len(smooth) ** 2 / variance
+def rows_of_mean(ratios: Floats, rows: Floats, there: NDArray[np.bool_]) -> Floats:
+    """Effective rows of the mean of those independent *ratios* that are *there*, over so many *rows* each.
+
+    Shapes (..., classes) to (...).  To be called where NumPy does not warn.
+    """
+    count = there.sum(axis=-1)
+    smooth = np.where(there, (ratios * rows + 1) / (rows + 2), 0.0)
+    mean = smooth.sum(axis=-1) / count
+    variance = np.where(there, smooth * (1 - smooth) / rows, 0.0).sum(axis=-1)
+    several = mean * (1 - mean) * count**2 / variance
+    effective: Floats = np.where(count == 1, np.where(there, rows, 0.0).sum(axis=-1), several)
+    return effective

@@ -47,10 +47,10 @@ def areas(bins: Bins, sums: Floats) -> Areas:
     negatives, positives = whole = counts.sum(axis=-1)
     up_to = counts.cumsum(axis=-1)
     right, tied = _ranked_right(bins, sums)
-    ranked = positive * (up_to[0] - negative + right * negative)
-    precise = positive * _precision(counts, whole[..., np.newaxis] - up_to, right, tied)
-    gap = np.abs(scores[0] + scores[1] - positive)
-    parts = np.array([ranked, precise, gap]).sum(axis=-1)
+    precision = _precision(counts, whole[..., np.newaxis] - up_to, right, tied)
+    ranked = np.vecdot(positive, up_to[0] - negative + right * negative)
+    gap = np.abs(scores[0] + scores[1] - positive).sum(axis=-1)
+    parts = np.array([ranked, np.vecdot(positive, precision), gap])
     wholes = np.array([positives * negatives, positives, positives + negatives])
     shares = np.divide(parts, wholes, out=np.full(wholes.shape, np.nan), where=wholes > 0)
     return Areas(positives, negatives, *np.minimum(shares, 1.0))
@@ -65,12 +65,14 @@ def _ranked_right(bins: Bins, sums: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     in wide outer bins (m near 0: u / (u + v)).
     """
     counts, scores = sums
-    both_there = counts[0] * counts[1] > 0
     v, u = _between((scores / np.maximum(counts, 1.0) - bins.lower) / bins.width, 0.0, 1.0)
     both = u + v  # 2 m
-    spread = both * (2 - both)
-    right = _between(0.5 + (u - v) / np.maximum(spread, _LEAST), 0.0, 1.0)
-    return np.where(both_there & (spread > _LEAST), right, 0.5), both_there & (np.minimum(both, 2 - both) < _LEAST)
+    rest = 2 - both
+    at_edge = np.minimum(both, rest) < _LEAST
+    right = _between(0.5 + (u - v) / np.maximum(both * rest, _LEAST), 0.0, 1.0)
+    if at_edge.any():
+        right = np.where(at_edge, 0.5, right)
+    return right, at_edge & (counts[0] * counts[1] > 0)
 
 
 def _precision(counts: Floats, above: Floats, right: Floats, tied: NDArray[np.bool_]) -> Floats:
@@ -83,10 +85,13 @@ def _precision(counts: Floats, above: Floats, right: Floats, tied: NDArray[np.bo
     """
     (negative, positive), (alarms, hits) = counts, above
     right = _between(right, 0.02, 0.98)
-    part = np.where(tied, 1.0, _NODES.reshape(-1, *[1] * tied.ndim))
-    hit = hits + part * positive + np.where(tied, 0.0, 0.5)
-    ratios = hit / (hit + alarms + part ** (right / (1 - right)) * negative)
+    part = _NODES.reshape(-1, *[1] * tied.ndim)
+    hit = part * positive + (hits + 0.5)
+    ratios = hit / (hit + (alarms + part ** (right / (1 - right)) * negative))
     precision: Floats = (_WEIGHTS @ ratios.reshape(len(ratios), -1)).reshape(positive.shape)
+    if tied.any():
+        hit = hits + positive
+        precision = np.where(tied, hit / np.maximum(hit + alarms + negative, 1.0), precision)
     return precision
 
 

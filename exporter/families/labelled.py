@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from operator import mul, truediv
+import numpy as np
+from numpy.typing import NDArray
 
-from exporter.contracts import ANY, MetricSpec, Series
+from exporter.contracts import ANY, Floats, MetricSpec, Series
 
 UNDEFINED = float("nan")
 
@@ -28,14 +27,14 @@ def divided(upper: float, lower: float) -> float:
     return upper / lower if lower else UNDEFINED
 
 
-def mean_ratio(upper: Sequence[float], lower: Sequence[float], weights: Sequence[float] | None = None) -> float:
-    """The mean of upper / lower over classes; undefined without any, and as soon as it is for one class."""
-    if not all(lower):
-        return UNDEFINED
-    ratios = map(truediv, upper, lower)
-    if weights is None:
-        return divided(math.fsum(ratios), len(lower))
-    return divided(math.fsum(map(mul, ratios, weights)), math.fsum(weights))
+def over_classes(ratios: Floats, there: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+    """The means over the classes that are *there*, plain and weighted, of *ratios*; shapes (..., classes) to (...).
+
+    Undefined (NaN) without any, and as soon as the ratio of one of them is.  *weights* are 0 for classes that are not
+    there.  To be called where NumPy does not warn.
+    """
+    inside = np.where(there, ratios, 0.0)
+    return inside.sum(axis=-1) / there.sum(axis=-1), np.vecdot(inside, weights) / weights.sum(axis=-1)
 
 
 LABELLED = twin(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from exporter.contracts import LABELS, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import labelled
-from exporter.families.labelled import UNDEFINED, both, mean_ratio, twin
+from exporter.families.labelled import UNDEFINED, both, over_classes, twin
 from exporter.families.quality import MEASURES, OUTCOMES
 
 _WIDTHS = ((16, 4), (48, 3), (LABELS, 2))
@@ -151,21 +151,18 @@ class Multilabel:
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
         known = len(names["label"])
-        outcomes, (total, exact, *of_samples) = self._counted(counts, known)
+        outcomes, (total, exact, *defined) = self._counted(counts, known)
         if not total:
             return [0, *[UNDEFINED] * (2 + len(MEASURES) * len(AVERAGES))]
         tp, fp, fn = outcomes[outcomes.any(axis=1)].T
         wrong = float((fp + fn).sum())
         out = [int(total), exact / total, wrong / (total * known) if known else UNDEFINED]
         parts = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
-        for at, (upper, lower) in enumerate(parts.values()):
-            defined = of_samples[at]
-            out += [
-                float(upper.sum() / lower.sum()) if lower.sum() else UNDEFINED,
-                mean_ratio(upper.tolist(), lower.tolist()),
-                mean_ratio(upper.tolist(), lower.tolist(), (tp + fn).tolist()),
-                float(np.clip(counts[self.sums + at] / defined, 0, 1)) if defined else UNDEFINED,
-            ]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for at, (upper, lower) in enumerate(parts.values()):
+                means = over_classes(upper / lower, np.ones(len(tp), np.bool_), tp + fn)
+                of_samples = np.clip(counts[self.sums + at] / np.float64(defined[at]), 0, 1)
+                out += map(float, (upper.sum() / lower.sum(), *means, of_samples))
         return out
 
 

@@ -7,9 +7,7 @@ occur in the window.  Where scikit-learn warns that a value is ill-defined and a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from operator import truediv
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,13 +15,11 @@ import numpy as np
 from exporter.contracts import CLASSIFICATION, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import agreement, confidence, labelled
 from exporter.families.agreement import Agreement, Counts
-from exporter.families.labelled import UNDEFINED, mean_ratio
+from exporter.families.labelled import over_classes
 
 OUTCOMES = ("tp", "fp", "fn", "tn")
 MEASURES = ("precision", "recall", "f1")
 OTHER = "other"
-
-_Ratio = tuple[list[float], list[float]]
 
 
 class Quality:
@@ -54,6 +50,7 @@ class Quality:
         self.shown = model.confusion_classes
         binary = ("binary",) if model.task == "binary" else ()
         self.averages = (*binary, "micro", "macro", "weighted")
+        self.head = "binary" if binary else "macro"
         self.agreement = Agreement(model)
         self.deviations = confidence.deviations(model.confidence)
 
@@ -78,31 +75,34 @@ class Quality:
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         classes = len(names["class"])
-        sides = np.stack([self._matrix(side, classes) for side in (added, retracted)])
+        sides = self._matrices(np.array([added, retracted]), classes)
         hit, predicted, actual = sides.diagonal(axis1=1, axis2=2), sides.sum(axis=1), sides.sum(axis=2)
-        right, total = hit.sum(axis=1), actual.sum(axis=1)
-        negative = total[:, np.newaxis] - actual
-        outcomes = [hit, predicted - hit, actual - hit, negative - predicted + hit]
-        parts = [np.stack([right, total - right], axis=1), np.stack(outcomes, axis=2), *map(self._folded, sides)]
-        counts = np.concatenate(parts, axis=None).astype(np.int64)
-        return [*counts.tolist(), *[1] * classes, *self.agreement.cost_values()]
+        outcomes = np.empty((2, classes, len(OUTCOMES)))
+        outcomes[:, :, 0], outcomes[:, :, 1], outcomes[:, :, 2] = hit, predicted - hit, actual - hit
+        total = actual.sum(axis=1, keepdims=True)
+        outcomes[:, :, 3] = total - predicted - outcomes[:, :, 2]
+        right, every = hit.sum(axis=1).tolist(), total.ravel().tolist()
+        answers = [right[0], every[0] - right[0], right[1], every[1] - right[1]]
+        counts = [*answers, *outcomes.ravel().tolist(), *self._folded(sides).ravel().tolist()]
+        return [*map(int, counts), *[1] * classes, *self.agreement.cost_values()]
 
     def _shown(self, classes: Sequence[str]) -> list[str]:
         if len(classes) <= self.shown:
             return list(classes)
         return [*classes[: self.shown], OTHER] if self.shown else []
 
-    def _folded(self, matrix: Floats) -> Floats:
-        """The confusion matrix with all classes beyond the shown ones added up into one."""
+    def _folded(self, matrices: Floats) -> Floats:
+        """The confusion matrices with all classes beyond the shown ones added up into one."""
         if not self.shown:
             return np.empty(0)
-        if len(matrix) > self.shown:
+        if matrices.shape[1] > self.shown:
             edges = np.arange(self.shown + 1)
-            matrix = np.add.reduceat(np.add.reduceat(matrix, edges, axis=0), edges, axis=1)
-        return matrix.ravel()
+            matrices = np.add.reduceat(np.add.reduceat(matrices, edges, axis=1), edges, axis=2)
+        return matrices
 
-    def _matrix(self, sums: Floats, classes: int) -> Floats:
-        return sums.reshape(self.classes, self.classes)[:classes, :classes]
+    def _matrices(self, sums: Floats, classes: int) -> Floats:
+        """*sums*, shape (n, size), as matrices of the known *classes*, shape (n, classes, classes)."""
+        return sums.reshape(-1, self.classes, self.classes)[:, :classes, :classes]
 
     # --- gauges ----------------------------------------------------------------------------------
 
@@ -122,49 +122,50 @@ class Quality:
         ]
 
     def window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[float]:
+        return self.all_window_values(names, counts[np.newaxis])[0]
+
+    def all_window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[list[float]]:
         classes = names["class"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns = self._gauges(classes, Counts.of(self._matrices(counts, len(classes))))
+        rows: list[list[float]] = np.concatenate(columns).T.tolist()
+        for row in rows:
+            row[0] = int(row[0])
+        return rows
+
+    def _gauges(self, classes: Sequence[str], found: Counts) -> list[Floats]:
+        """Values in the order of `window_series`, in parts of shape (gauges, windows)."""
+        hit, predicted, actual, own = found.hit, found.predicted, found.actual, len(MEASURES)
         one = classes.index(self.positive) if self.positive in classes else None
-        found = Counts.of(self._matrix(counts, len(classes)), one)
-        if not found.total:
-            return [0, *[UNDEFINED] * (len(self.window_series(names)) - 1)]
-        accuracy = math.fsum(found.hit) / found.total
-        every = _ratios(found.hit, found.predicted, found.actual)
-        averages = {
-            "micro": [accuracy] * len(MEASURES),
-            "macro": [mean_ratio(*parts) for parts in every],
-            "weighted": [mean_ratio(*parts, found.actual) for parts in every],
-        }
-        binary = "binary" in self.averages
-        classes_of = found.averaged_over(binary=binary)
-        heads = _ratios(*classes_of) if binary else every
-        if binary:
-            averages["binary"] = [mean_ratio(*parts) for parts in heads]
-        by_measure = zip(*(averages[average] for average in self.averages), strict=True)
+        pairs = [(hit, predicted), (hit, actual), (2 * hit, found.both), *self.agreement.ratios(found)]
+        upper, lower = map(np.array, zip(*pairs, strict=True))
+        ratios = upper / lower
+        means = dict(zip(("macro", "weighted"), over_classes(ratios, found.there, actual), strict=True))
+        means["micro"] = accuracy = found.hits / found.total
+        means["binary"] = np.full_like(means["macro"], np.nan) if one is None else ratios[:, :, one]
+        averages = np.empty((len(self.averages), *means["macro"].shape))
+        for at, average in enumerate(self.averages):
+            averages[at] = means[average]
+        measures = averages[:, :own].swapaxes(0, 1).reshape(-1, len(accuracy))
+        further = averages[[self.averages.index(average) for average in self.agreement.averages], own:]
+        sure, rows = np.empty((2, 1 + own, len(accuracy)))
+        sure[0], rows[0] = accuracy, found.total
+        sure[1:], rows[1:] = means[self.head][:own], self._effective(ratios[:own], found, one)
+        bounds = np.array(confidence.wilson(sure, rows, self.deviations))
         return [
-            int(found.total),
-            accuracy,
-            *(value for values in by_measure for value in values),
-            *self.agreement.window_values(classes, found),
-            *confidence.wilson(accuracy, found.total, self.deviations),
-            *self._bounds(averages["binary" if binary else "macro"], heads, classes_of),
+            np.array([found.total, accuracy]),
+            measures,
+            *self.agreement.window_values(classes, found, ratios[own], further.swapaxes(0, 1)),
+            bounds.swapaxes(0, 1).reshape(-1, len(accuracy)),
         ]
 
-    def _bounds(self, means: list[float], ratios: list[_Ratio], classes: tuple[list[float], ...]) -> list[float]:
-        """Lower and upper bounds of the *means* of the MEASURES, which are the *ratios* of these *classes*."""
-        _, predicted, actual = classes
-        rows = (predicted, actual, list(map(confidence.rows_of_f1, *classes)))
-        out: list[float] = []
-        for measure, mean, (upper, lower), of_classes in zip(MEASURES, means, ratios, rows, strict=True):
-            effective = 0.0
-            if not math.isnan(mean):
-                effective = confidence.rows_of_mean(list(map(truediv, upper, lower)), of_classes)
-            if measure == "f1" and len(upper) > 1:
-                effective /= 2  # an error between two classes touches the F1 of both
-            out += confidence.wilson(mean, effective, self.deviations)
-        return out
-
-
-def _ratios(hit: list[float], predicted: list[float], actual: list[float]) -> list[_Ratio]:
-    """What is divided by what for each of MEASURES, from tp, tp + fp and tp + fn of classes."""
-    both = [p + a for p, a in zip(predicted, actual, strict=True)]
-    return [(hit, predicted), (hit, actual), ([2 * h for h in hit], both)]
+    def _effective(self, ratios: Floats, found: Counts, one: int | None) -> Floats:
+        """Effective rows of the MEASURES that have bounds, shape (measures, windows), from *ratios* of every class."""
+        rows_of_f1 = confidence.rows_of_f1(found.hit, found.both)
+        rows = np.array([found.predicted, found.actual, rows_of_f1])
+        if self.head == "binary":
+            return np.zeros(rows.shape[:2]) if one is None else rows[:, :, one]
+        effective = confidence.rows_of_mean(ratios, rows, found.there)
+        # An error between two classes touches the F1 of both.
+        effective[MEASURES.index("f1"), found.there.sum(axis=1) > 1] /= 2
+        return effective

@@ -8,7 +8,6 @@ those.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 from exporter.contracts import Cells, Codes, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import confidence
 from exporter.families.bins import bins_of
-from exporter.families.curves import areas
-from exporter.families.labelled import UNDEFINED, both, twin
+from exporter.families.curves import Areas, areas
+from exporter.families.labelled import both, over_classes, twin
 
 TASKS = frozenset({"binary", "multiclass"})
 ACTUAL = ("negative", "positive")
@@ -92,12 +91,9 @@ class Scores:
 
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         del names
-        half = self.size // 2
-        out: list[float] = []
-        for side in (added, retracted):
-            count = side[:half].reshape(-1, self.bins.count)[:, ::-1]
-            out += count.cumsum(axis=1)[:, ::-1].ravel().astype(np.int64).tolist()
-        return [*out, *added[half:].tolist(), *retracted[half:].tolist(), *self.bins.lower.tolist()]
+        counts, sums = np.array([added, retracted]).reshape(2, 2, -1, self.bins.count).swapaxes(0, 1)
+        at_least = counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1].astype(np.int64)
+        return [*at_least.ravel().tolist(), *sums.ravel().tolist(), *self.bins.lower.tolist()]
 
     # --- gauges ----------------------------------------------------------------------------------
 
@@ -116,24 +112,21 @@ class Scores:
     def all_window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> list[list[float]]:
         del names
         sums = counts.reshape(len(counts), 2, 2, len(self.classes), self.bins.count).transpose(1, 2, 0, 3, 4)
-        of_window = self._of_the_one if self.binary else self._means
-        return [of_window(*one) for one in zip(*areas(self.bins, np.ascontiguousarray(sums)), strict=True)]
+        of_windows = self._of_the_one if self.binary else self._means
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rows: list[list[float]] = of_windows(areas(self.bins, np.ascontiguousarray(sums))).tolist()
+        return rows
 
-    def _of_the_one(self, positives: Floats, negatives: Floats, *measures: Floats) -> list[float]:
-        area, *others = (measure.item() for measure in measures)
-        rows = 0.0 if math.isnan(area) else confidence.rows_of_area(area, positives.item(), negatives.item())
-        return [area, *others, *confidence.wilson(area, rows, self.deviations)]
+    def _of_the_one(self, found: Areas) -> Floats:
+        """Values in the order of `window_series`, shape (windows, gauges)."""
+        effective = confidence.rows_of_area(found.roc_auc, found.positives, found.negatives)
+        bounds = confidence.wilson(found.roc_auc, effective, self.deviations)
+        return np.concatenate([*found[2:], *bounds], axis=1)
 
-    def _means(self, positives: Floats, negatives: Floats, *measures: Floats) -> list[float]:
-        del negatives
-        there = positives > 0
-        if not there.any():
-            return [UNDEFINED] * (len(measures) * len(self.averages))
-        weights = positives[there] / positives.sum()
-        *curves, error = measures
-        means = [(values[there].mean(), values[there] @ weights) for values in curves]
-        means.append((error.mean(), error[there] @ weights))  # a class that does not occur has scores, too
-        return [float(value) for pair in means for value in pair]
+    def _means(self, found: Areas) -> Floats:
+        macro, weighted = over_classes(np.array(found[2:]), found.positives > 0, found.positives)
+        macro[2] = found.expected_calibration_error.mean(axis=1)  # a class that does not occur has scores, too
+        return np.array([macro, weighted]).swapaxes(0, 1).reshape(-1, macro.shape[1]).T
 
 
 def scored_classes(model: ModelSpec) -> tuple[str, ...]:

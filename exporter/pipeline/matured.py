@@ -161,12 +161,13 @@ class Matured:
         of_counters, of_gauges = self._selected(names)
         every = self.family.values(names, *self._scored.totals.of(group))
         out = [int(self._made.totals.of(group)[0][0]), *itertools.compress(every, of_counters)]
-        for window in windows:
-            if window.seconds:
-                counts = self._scored.windows[window.name].of(group)
-                made = float(self._made.windows[window.name].of(group)[0])
-                out.append(min(1.0, float(counts.sum()) / made) if made else float("nan"))
-                out += itertools.compress(self.family.window_values(names, counts), of_gauges)
+        timed = [window.name for window in windows if window.seconds]
+        if timed:
+            counts = np.array([self._scored.windows[name].of(group) for name in timed])
+            for name, one, gauges in zip(timed, counts, self.family.all_window_values(names, counts), strict=True):
+                made = float(self._made.windows[name].of(group)[0])
+                out.append(min(1.0, float(one.sum()) / made) if made else float("nan"))
+                out += itertools.compress(gauges, of_gauges)
         return out
 
     def _selected(self, names: Mapping[str, Sequence[str]]) -> tuple[list[bool], list[bool]]:

@@ -110,6 +110,8 @@ def blocks(ledger: Ledger, groups: Sequence[int], windows: Sequence[WindowSpec])
         out.append(
             (owner, (), (("model", name),), partial(_config_series, ledger.config), _config_values(ledger.config))
         )
+    for tally in ledger.tallies if windows else ():
+        tally.make_gauges(names, groups)
     for group in groups:
         labels = ledger.labels(group)
         owner = (ledger.name, "group", str(group))

@@ -186,11 +186,10 @@ class Tally:
     def values(self, names: Names, windows: Sequence[WindowSpec], group: int) -> list[float]:
         """Values in the order of `series`."""
         out = list(self._of_group(group).values(names, *self.totals.of(group)))
-        shown = served(self.family, windows)
-        if shown:
+        if windows and (self.timed or self.counted):
             made = self._all_gauges(names, group)
-            for window in shown:
-                out += made[window.name]
+            for window in windows:
+                out += made.get(window.name, ())
         return out
 
     def clear_gauges(self) -> None:
@@ -208,19 +207,29 @@ class Tally:
         """Values of one window in the order of `gauge_series`; made once for all who ask."""
         return self._all_gauges(names, group)[window]
 
+    def make_gauges(self, names: Names, groups: Sequence[int]) -> None:
+        """Make the gauges of all *groups* at once, if that is less work than one group after the other."""
+        known = tuple(map(len, names.values()))
+        missing = [group for group in groups if (group, *known) not in self._gauges]
+        if not (self._at_once and missing):
+            return
+        windows = [*self.timed, *self.counted]
+        counts = np.array([self.inside(window, group) for group in missing for window in windows])
+        rows = iter(cast(ManyWindows, self.family).all_window_values(names, counts))
+        for group in missing:
+            self._gauges[group, *known] = {window: next(rows) for window in windows}
+
     def _all_gauges(self, names: Names, group: int) -> Mapping[str, list[float]]:
         """Those of every window, by its name."""
         key = (group, *map(len, names.values()))
-        made = self._gauges.get(key)
-        if made is None:
+        if key not in self._gauges:
+            self.make_gauges(names, [group])
+        if key not in self._gauges:
             family, windows = self._of_group(group), [*self.timed, *self.counted]
-            counts = [self.inside(window, group) for window in windows]
-            if self._at_once:
-                every = cast(ManyWindows, family).all_window_values(names, np.stack(counts))
-            else:
-                every = [list(family.window_values(names, one)) for one in counts]
-            made = self._gauges[key] = dict(zip(windows, every, strict=True))
-        return made
+            self._gauges[key] = {
+                window: list(family.window_values(names, self.inside(window, group))) for window in windows
+            }
+        return self._gauges[key]
 
     def inside(self, window: str, group: int) -> Floats:
         """Cell sums of *group* inside a window, shape (size,)."""

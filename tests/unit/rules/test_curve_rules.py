@@ -121,7 +121,7 @@ def expected(name, edges, shards):
     effective = confidence.rows_of_area(area, float(outcome.sum()), float((~outcome).sum()))
     bounds = confidence.wilson(area, effective, confidence.deviations(0.95))
     for side, bound in zip(confidence.SIDES, bounds, strict=True):
-        yield near(f'model:model_quality:{side}_increase1d{{{of}, measure="roc_auc"}}', bound, 2e-3)
+        yield near(f'model:model_quality:{side}_increase1d{{{of}, measure="roc_auc"}}', float(bound), 2e-3)
 
 
 def of_several_classes():
