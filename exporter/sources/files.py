@@ -60,8 +60,8 @@ class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         int, msgspec.Meta(description="Bytes that one record may have; a longer one is refused.", ge=1024)
     ] = 16 << 20
     block_bytes: Annotated[
-        int, msgspec.Meta(description="Bytes that one poll reads; half a MiB suits most caches.", ge=4096, le=64 << 20)
-    ] = 512 << 10
+        int, msgspec.Meta(description="Bytes that one poll reads; a MiB suits most caches.", ge=4096, le=64 << 20)
+    ] = 1 << 20
     settle: Annotated[
         Duration,
         msgspec.Meta(
