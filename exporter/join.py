@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import PLAIN, UNKNOWN, Codes, Floats, Keys, Layout, Remembered, Scored
+from exporter.contracts import PLAIN, UNKNOWN, Codes, Floats, Keys, Layout, Remembered, Scored, picked
 
 Index = NDArray[np.intp]
 
@@ -96,7 +96,7 @@ class Join:
         known = slot >= 0
         if not known.all():
             self._hold(_at(labels, np.flatnonzero(~known)), results)
-            labels, slot, record = _at(labels, np.flatnonzero(known)), slot[known], record[known]
+            labels, slot, record = _at(labels, np.flatnonzero(known)), slot[known], picked(record, known)
         scored, group, time = self._score(labels, slot, record, results)
         return Joined(new=new, scored=scored, answered_group=group, answered_time=time, results=results)
 
@@ -121,14 +121,14 @@ class Join:
         slot, record = self.early.look(keys)
         alive = np.flatnonzero(slot >= 0)
         alive = alive[record["actual"][alive] != UNKNOWN]
-        slot, record = slot[alive], record[alive]
+        slot, record = slot[alive], picked(record, alive)
         gone = np.zeros(len(slot), self.layout.change)
         gone["slot"], gone["actual"] = slot, UNKNOWN
         self.early.relabel(gone)
         self.held -= len(slot)
         # A label that was repeated while it waited is told twice, so that it stands as it would have without waiting.
         again = record["confirmed"] > 0
-        told = np.concatenate([record, record[again]])
+        told = picked(record, np.concatenate([np.arange(len(record)), np.flatnonzero(again)]))
         time = np.concatenate([record["label_time"], (record["label_time"] + record["confirmed"])[again]])
         truth = told["truth"] if self.layout.truth else None
         return Told(key=told["key"], time=time, actual=told["actual"].astype(np.int32), truth=truth)
@@ -141,7 +141,7 @@ class Join:
         late = labels.time - record["time"] > self.horizon
         if late.any():
             results["late"] += int(late.sum())
-            labels, slot, record = _at(labels, np.flatnonzero(~late)), slot[~late], record[~late]
+            labels, slot, record = _at(labels, np.flatnonzero(~late)), slot[~late], picked(record, ~late)
         settled = _settle(self.remembered, slot, record, labels)
         results.update(settled.results)
         answered, first = settled.record, settled.first
@@ -221,7 +221,7 @@ class _Settled:
             score=score,
             time=time,
             label_time=taken.since,
-            made=self.record["made"][at] if "made" in (self.record.dtype.names or ()) else None,
+            made=picked(self.record["made"], at) if "made" in (self.record.dtype.names or ()) else None,
             truth=taken.truth,
         )
 
@@ -230,7 +230,7 @@ def _settle(table: Remembered, slot: NDArray[np.int64], record: NDArray[np.void]
     """Give the *record*s at *slot* their *labels*, one after the other, and tell the table what has changed."""
     distinct, place, turns = _turns(slot)
     if len(turns) > 1:
-        slot, record = slot[distinct], record[distinct]
+        slot, record = slot[distinct], picked(record, distinct)
     truth = None if labels.truth is None else record["truth"].copy()
     now = _Labelled(record["actual"].astype(np.int32), record["label_time"].copy(), record["confirmed"].copy(), truth)
     results: Counter[str] = Counter()
@@ -337,7 +337,7 @@ def _at(told: Told, at: Index) -> Told:
 
 
 def _at_rows(column: NDArray[np.void] | None, rows: Index) -> NDArray[np.void] | None:
-    return None if column is None else column[rows]
+    return None if column is None else picked(column, rows)
 
 
 def _turns(slot: NDArray[np.int64]) -> tuple[Index, Index, list[Index]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import PLAIN, Floats, Layout, Scored
+from exporter.contracts import PLAIN, Floats, Layout, Scored, opaque, picked
 
 _ROW: list[tuple[str, Any]] = [
     ("slot", "<i8"),
@@ -20,6 +20,10 @@ _ROW: list[tuple[str, Any]] = [
     ("predicted", "<i4"),
     ("sign", "<i1"),
 ]
+
+
+_TAIL = 2
+"""How many rows at the end of a batch are looked at, per row of the windows of all groups."""
 
 
 class CountWindow:
@@ -41,9 +45,11 @@ class CountWindow:
         entered, left = [], []
         back = scored.sign < 0
         corrected = bool(back.any())
+        some = np.arange(len(scored)) if corrected else self._candidates(scored)
         # A record has two bytes for its group, and numbers of two bytes are sorted in linear time.
-        order = np.argsort(scored.group.astype(np.uint16), kind="stable")
-        for mine in np.split(order, np.cumsum(np.bincount(scored.group))[:-1]):
+        group_of = scored.group[some].astype(np.uint16)
+        order = some[np.argsort(group_of, kind="stable")]
+        for mine in np.split(order, np.cumsum(np.bincount(group_of))[:-1]):
             if not len(mine):
                 continue
             group = int(scored.group[mine[0]])
@@ -58,14 +64,34 @@ class CountWindow:
             if len(kept) - np.count_nonzero(gone) >= self.rows:
                 at = at[scored.label_time[at] >= kept["label_time"][0]]
             new = _rows(scored, at[_newest(scored.label_time[at], self.rows)], self.row)
-            merged = np.concatenate([kept[~gone], new])
-            merged = merged[_newest(merged["label_time"], len(merged))]
+            merged = _together([picked(kept, ~gone), new], self.row)
+            merged = picked(merged, _newest(merged["label_time"], len(merged)))
             over = max(0, len(merged) - self.rows)
-            left += [kept[gone], merged[:over]]
+            left += [picked(kept, gone), merged[:over]]
             entered.append(new)
             self.groups[group] = merged[over:]
             self.dirty.add(group)
         return _scored(entered, self.row), _scored(left, self.row)
+
+    def _candidates(self, scored: Scored) -> NDArray[np.intp]:
+        """Where rows stand that can be among the last of their group, of rows of which none is taken back.
+
+        Not those that are older than all that a full window keeps, nor those that are older than as many of the rows
+        that came last: a long batch in the order of time leaves few, and so does one whose labels are of any age.
+        """
+        groups = int(scored.group.max(initial=0)) + 1
+        oldest = np.full(groups, -np.inf)
+        for group, kept in self.groups.items():
+            if group < groups and len(kept) >= self.rows:
+                oldest[group] = kept["label_time"][0]
+        tail = _TAIL * self.rows * groups
+        if tail < len(scored) // 2:
+            group_of, time = scored.group[-tail:], scored.label_time[-tail:]
+            for group in range(groups):
+                mine = time[group_of == group]
+                if len(mine) >= self.rows:
+                    oldest[group] = max(oldest[group], np.partition(mine, -self.rows)[-self.rows])
+        return np.flatnonzero(scored.label_time >= oldest.take(scored.group))
 
     def changes(self) -> Iterator[tuple[str, bytes]]:
         for group in sorted(self.dirty):
@@ -87,8 +113,12 @@ def _rows(scored: Scored, at: NDArray[np.intp], row: np.dtype[np.void]) -> NDArr
     return out
 
 
+def _together(parts: list[NDArray[np.void]], row: np.dtype[np.void]) -> NDArray[np.void]:
+    return np.concatenate([part.view(opaque(row)) for part in parts] or [np.empty(0, opaque(row))]).view(row)
+
+
 def _scored(parts: list[NDArray[np.void]], row: np.dtype[np.void]) -> Scored:
-    rows = np.concatenate(parts) if parts else np.empty(0, row)
+    rows = _together(parts, row)
     return Scored(**{name: np.ascontiguousarray(rows[name]) for name in row.names or ()})
 
 

@@ -169,23 +169,23 @@ class TimeWindow:
             sums[: len(bucket)] += bucket
         return sums
 
-    def add(self, cell: NDArray[np.int64], weight: Floats, time: Floats) -> None:
-        """Add signed *weight* to cells at event *time*; what is older than the window is left out.  Shapes (m,)."""
+    def add(self, cell: NDArray[np.int64], weight: Floats | None, time: Floats, sign: float = 1.0) -> None:
+        """Add *sign* times *weight*s (None: 1) to cells at event *time*s, unless these are too old.  Shapes (m,)."""
         column = self.columns.of(cell)
-        self.add_rows(np.floor(time / self.base).astype(np.int64) // self.steps, [(column, weight)])
+        bucket = np.floor(time / self.base).astype(np.int64)
+        self.add_rows(bucket // self.steps if self.steps > 1 else bucket, [(column, weight)], sign)
 
-    def add_rows(self, bucket: NDArray[np.int64], parts: Sequence[Part]) -> None:
-        """Add rows that belong into *bucket*s; shape (m,)."""
-        if self.newest is not None:
+    def add_rows(self, bucket: NDArray[np.int64], parts: Sequence[Part], sign: float = 1.0) -> None:
+        """Add *sign* times rows that belong into *bucket*s; shape (m,)."""
+        if len(bucket) and bucket.min() <= self.gone:
             inside = np.flatnonzero(bucket > self.gone)
-            if len(inside) < len(bucket):
-                bucket, parts = bucket[inside], chosen(parts, inside)
+            bucket, parts = bucket[inside], chosen(parts, inside)
         if not len(bucket):
             return
         columns = len(self.columns)
         whole = tabulated(bucket, parts, columns)
         if whole is not None:
-            self.take(*whole)
+            self.take(whole[0], sign * whole[1])
             return
         order = np.argsort(bucket, kind="stable")
         bucket = bucket[order]
@@ -193,7 +193,7 @@ class TimeWindow:
         while start < len(order):
             stop = int(np.searchsorted(bucket, bucket[start] + max(1, _SPARSE // columns)))
             piece = chosen(parts, order[start:stop])
-            self.take(int(bucket[start]), _table(bucket[start:stop] - bucket[start], piece, columns))
+            self.take(int(bucket[start]), sign * _table(bucket[start:stop] - bucket[start], piece, columns))
             start = stop
 
     def take(self, first: int, sums: Floats) -> None:

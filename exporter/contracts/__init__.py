@@ -5,7 +5,7 @@ model; a *group* is one (model, version) pair, the unit that every metric series
 """
 
 from exporter.contracts.clocks import Clock, Deadline
-from exporter.contracts.layout import CHANGE, PLAIN, RECORD, UNKNOWN, Layout
+from exporter.contracts.layout import CHANGE, PLAIN, RECORD, UNKNOWN, Layout, opaque, picked
 from exporter.contracts.metrics import (
     FITS,
     Calibrated,
@@ -119,4 +119,6 @@ __all__ = [
     "WindowSpec",
     "WindowStatus",
     "fixed_width",
+    "opaque",
+    "picked",
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 Column: TypeAlias = tuple[str, str, tuple[int, ...]]
 """Name, NumPy format and shape of one value, as `numpy.dtype` takes them."""
@@ -57,6 +58,17 @@ def _dtypes(layout: Layout) -> tuple[np.dtype[np.void], np.dtype[np.void]]:
     made = [("made", layout.made_dtype)] if layout.made else []
     truth = [("truth", layout.truth_dtype)] if layout.truth else []
     return np.dtype([*_KEY, *made, *_LABEL, *truth]), np.dtype([("slot", "<i8"), *_LABEL, *truth])
+
+
+@functools.cache
+def opaque(record: np.dtype[np.void]) -> np.dtype[np.void]:
+    """A *record* as mere bytes: copied several times faster than field by field."""
+    return np.dtype(f"V{record.itemsize}")
+
+
+def picked(rows: NDArray[np.void], at: NDArray[Any] | slice) -> NDArray[np.void]:
+    """Copies of the *rows* at these positions, or where a mask is true, or a view of a slice of them."""
+    return rows.view(opaque(rows.dtype))[at].view(rows.dtype)
 
 
 PLAIN = Layout()

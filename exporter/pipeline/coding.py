@@ -22,6 +22,7 @@ from exporter.contracts import (
     Keys,
     ModelSpec,
     Refusals,
+    picked,
 )
 from exporter.families.traffic import ERRORS
 from exporter.join import Made, Told
@@ -204,7 +205,7 @@ def sides(made: Rows, told: Rows) -> tuple[Made, Told]:
         group=made.group[good],
         predicted=made.predicted[good],
         score=made.score[good],
-        extra=None if made.made is None else made.made[good],
+        extra=None if made.made is None else picked(made.made, good),
     )
     if not len(own):
         return predictions, Told(key=told.key, time=told.time, actual=told.actual, truth=told.truth)

@@ -105,9 +105,10 @@ class Coverage:
                 line = self._lines[age]
                 bucket = np.floor(moment / line.width).astype(np.int64)
                 line.add_rows(np.maximum(bucket, line.gone + 1), [(own, None)])
-            sums = np.bincount(own).astype(np.float64)
-            for before in range(age):
-                self._count(before, sums)
+            if age:
+                sums = np.bincount(own).astype(np.float64)
+                for before in range(age):
+                    self._count(before, sums)
 
     def _reached(self, time: Floats) -> Iterator[tuple[int, NDArray[np.intp] | slice]]:
         """How many of the ages rows of these times have reached, and which those rows are.
@@ -171,7 +172,7 @@ def _above(value: Floats, bounds: Sequence[float] | Floats) -> NDArray[np.int64]
     """How many of the few *bounds* each value is above; shape (n,)."""
     above = np.zeros(len(value), np.int8)
     for bound in bounds:
-        above += value > bound
+        above += (value > bound).view(np.int8)  # which NumPy adds several times faster than bools
     return above.astype(np.int64)
 
 

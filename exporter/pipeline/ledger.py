@@ -12,7 +12,7 @@ import numpy as np
 
 from exporter import plugins
 from exporter.config.schema import ModelConfig
-from exporter.contracts import PLAIN, UNKNOWN, Batch, Family, MetricSpec, Refusals, Traffic
+from exporter.contracts import PLAIN, UNKNOWN, Batch, Family, MetricSpec, Refusals, Traffic, picked
 from exporter.errors import StateDamaged
 from exporter.join import Join, Joined, early_layout
 from exporter.last_rows import CountWindow
@@ -148,12 +148,10 @@ class Ledger:
         for one in self.aged.values():
             one.advance(self.watermark, newest)
             one.add(traffic, scored)
-        waiting = traffic.error < 0
-        group = np.concatenate([traffic.group[waiting], joined.answered_group]).astype(np.int64)
-        time = np.concatenate([traffic.time[waiting], joined.answered_time])
-        weight = np.ones(len(group))
-        weight[int(waiting.sum()) :] = -1.0
-        self.pending.add(group, weight, time)
+        answerable = traffic.error < 0
+        made = slice(None) if answerable.all() else answerable
+        self.pending.add(traffic.group[made].astype(np.int64), None, traffic.time[made])
+        self.pending.add(joined.answered_group.astype(np.int64), None, joined.answered_time, sign=-1.0)
 
     def _move(self, idle: frozenset[str]) -> None:
         """Move event time on, as far as both streams allow: windows slide, and what is too old is given up."""
@@ -201,7 +199,7 @@ class Ledger:
             score=made.score[at],
             latency=made.latency[at],
             error=made.error[at],
-            made=None if made.made is None else made.made[at],
+            made=None if made.made is None else picked(made.made, at),
         )
 
     def _note_times(self, made: Rows, told: Rows, joined: Joined, traffic: Traffic) -> None:

@@ -10,7 +10,6 @@ can simply be zeroed, because they were inserted after all committed ones and no
 
 from __future__ import annotations
 
-import functools
 import mmap
 import os
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import RECORD, Keys
+from exporter.contracts import RECORD, Keys, opaque
 
 LOAD = 0.6
 _ENTRY = np.dtype("<u8")
@@ -175,12 +174,6 @@ class Segment:
 
     def paths(self) -> list[Path]:
         return [path for path in (self.log_path, self.index_path) if path]
-
-
-@functools.cache
-def opaque(record: np.dtype[np.void]) -> np.dtype[np.void]:
-    """A *record* as mere bytes: copied several times faster than field by field."""
-    return np.dtype(f"V{record.itemsize}")
 
 
 def room(capacity: int) -> int:

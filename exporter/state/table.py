@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.contracts import PLAIN, Keys, Layout
+from exporter.contracts import PLAIN, Keys, Layout, opaque
 from exporter.errors import StateError
-from exporter.state.segment import Segment, opaque, room
+from exporter.state.segment import Segment, room
 
 SMALLEST = 1 << 13
 LARGEST = 1 << 23

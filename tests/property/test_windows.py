@@ -129,3 +129,29 @@ def test_the_last_n_are_those_of_a_plain_list(events, size, cuts, restart):
             mine = inside.group == group
             assert list(zip(inside.slot[mine], inside.actual[mine], inside.label_time[mine], strict=True)) == kept
             assert counts[group].tolist() == np.bincount([row[1] for row in kept], minlength=3).tolist()
+
+
+LONG = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), max_size=60)
+"""The group and the time of labels of which none corrects another."""
+
+
+@given(st.lists(LONG, max_size=4), st.integers(1, 3))
+def test_the_last_n_of_long_batches_are_those_of_a_plain_list(batches, size):
+    """Rows that are passed over without a look at their group would not have entered; ties included."""
+    window = CountWindow(size)
+    plain: dict[int, list] = {0: [], 1: [], 2: []}
+    slot = 0
+    for batch in batches:
+        rows = []
+        for group, time in batch:
+            rows.append((1, slot, group, 0, time))
+            plain[group].append((slot, time))
+            slot += 1
+        plain = {group: sorted(kept, key=lambda row: row[1])[-size:] for group, kept in plain.items()}
+        before = set(window.all().slot.tolist())
+        entered, left = window.push(_scored(rows))
+        inside = window.all()
+        assert (before | set(entered.slot.tolist())) - set(left.slot.tolist()) == set(inside.slot.tolist())
+        for group, kept in plain.items():
+            mine = inside.group == group
+            assert list(zip(inside.slot[mine], inside.label_time[mine], strict=True)) == kept
