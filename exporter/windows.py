@@ -197,22 +197,27 @@ class TimeWindow:
             start = stop
 
     def take(self, first: int, sums: Floats) -> None:
-        """Add *sums*, shape (span, columns), to the bucket *first* and those behind it."""
+        """Add *sums*, shape (span, columns), to the bucket *first* and those behind it; the array is kept."""
         if self.newest is not None:
             gone = max(0, self.gone + 1 - first)
             first, sums = first + gone, sums[gone:]
         cells = self.columns.cells[: sums.shape[1]]
         self.total = _grown(self.total, int(cells.max(initial=0)) // self.size + 1)
         self.total.reshape(-1)[cells] += sums.sum(axis=0)
-        for at in np.flatnonzero(sums.any(axis=1)).tolist():
-            kept = self.buckets.get(first + at)
-            if kept is not None and len(kept) >= len(cells):
-                kept[: len(cells)] += sums[at]  # a bucket that waited elsewhere may be older than the newest columns
+        at = np.flatnonzero(sums.any(axis=1))
+        filled = (first + at).tolist()
+        for bucket, row in zip(filled, sums if len(at) == len(sums) else sums[at], strict=True):
+            kept = self.buckets.get(bucket)
+            if kept is None:
+                self.buckets[bucket] = row
+            elif len(kept) == len(row):
+                np.add(kept, row, out=kept)
+            elif len(kept) > len(row):
+                kept[: len(row)] += row  # a bucket that waited elsewhere may be older than the newest columns
             else:
-                grown = self.buckets[first + at] = sums[at].copy()
-                if kept is not None:
-                    grown[: len(kept)] += kept
-            self.dirty.add(first + at)
+                grown = self.buckets[bucket] = row.copy()
+                grown[: len(kept)] += kept
+        self.dirty.update(filled)
 
     def of(self, group: int) -> Floats:
         """Sums of *group* inside the window, shape (size,)."""
