@@ -103,7 +103,7 @@ class _Aged:
         for bucket, sums in fallen:
             self.totals.add(self.columns.cells[: len(sums)], np.maximum(sums, 0.0), np.maximum(-sums, 0.0))
             for window in self.windows.values():
-                window.take(int(np.floor(self._end(np.array(bucket)) / window.width)), sums[np.newaxis])
+                window.take(int(np.floor(self._end(np.array(bucket)) / window.width)), sums[np.newaxis].copy())
 
     def _end(self, bucket: NDArray[np.int64]) -> Floats:
         """The event time at which *bucket*s end: what they hold is taken to be of that time, which moves with them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from functools import partial
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from tests.oracle import Oracle
 
 IDS = st.integers(0, 15)
 AGES, TEXTS = (5.0, 20.0, 21.5 * 2), ("5s", "20s", "43s")
-MATURITY, WINDOW = 15.0, 30.0
+MATURITY, WINDOWS = 15.0, (30.0, 60.0)
 LATER, STEP = 31 / 29, MATURITY / 359
 """How much later than at its age a prediction may count, and how wide the buckets of matured ones are."""
 TIMES = st.one_of(
@@ -37,13 +38,16 @@ ONE_BUCKET = [
 ]
 """The older of two predictions brings a version that the newer one did not know, and both go into one bucket."""
 
+NEIGHBOURS = [([("p", one, (700.5 + one) * STEP, "a", "1") for one in range(4)], False)]
+"""Several buckets of matured ones of the same version go into one bucket of each window."""
+
 
 class Run:
     """A pipeline that is fed cycles, and the oracle beside it; *restart* makes a new one of what was saved."""
 
     def __init__(self, tmp_path, name):
         self.path = tmp_path / name
-        self.config = config(model(windows=("30s",), coverage_ages=AGES, maturity=MATURITY))
+        self.config = config(model(windows=("30s", "60s"), coverage_ages=AGES, maturity=MATURITY))
         self.oracle = Oracle(horizon=1e6)
         self.start()
         self.clocks = {}
@@ -116,23 +120,25 @@ def check_matured(run, found):
         known = run.oracle.known
         right = {one: known[one].actual == run.oracle.made[one][2] for one in own if one in known}
         assert net == Counter(true=sum(right.values()), false=len(right) - sum(right.values()))
-        inside = [
-            one for one, at in own.items()
-            if math.floor((at + 1) * STEP / (WINDOW / 360)) > math.floor((gone + 1) * STEP / (WINDOW / 360)) - 360
-        ]  # fmt: skip
-        labelled = [one for one in inside if one in right]
-        name = "model_matured_window_labelled_predictions"
-        assert run.value(found, name, version, window="30s") == len(labelled)
-        if inside:
-            coverage = run.value(found, "model_matured_label_coverage_ratio", version, window="30s")
-            assert coverage == len(labelled) / len(inside)
-        if labelled:
-            accuracy = run.value(found, "model_matured_accuracy_ratio", version, window="30s")
-            assert math.isclose(accuracy, sum(right[one] for one in labelled) / len(labelled))
+        for window in WINDOWS:
+            last = math.floor((gone + 1) * STEP / (window / 360)) if own else 0
+            inside = [one for one, at in own.items() if math.floor((at + 1) * STEP / (window / 360)) > last - 360]
+            value = partial(run.value, found, version=version, window=f"{window:.0f}s")
+            check_window(value, inside, [right[one] for one in inside if one in right])
+
+
+def check_window(value, inside, right):
+    """The window holds the matured predictions *inside*; *right* says of those with a label whether they are."""
+    assert value("model_matured_window_labelled_predictions") == len(right)
+    if inside:
+        assert value("model_matured_label_coverage_ratio") == len(right) / len(inside)
+    if right:
+        assert math.isclose(value("model_matured_accuracy_ratio"), sum(right) / len(right))
 
 
 @settings(max_examples=60, deadline=None)
 @example(ONE_BUCKET)
+@example(NEIGHBOURS)
 @given(CYCLES)
 def test_what_has_reached_an_age_is_what_a_recount_says(tmp_path_factory, cycles):
     """However rows are cut into cycles, restarts included: none counts before its age, none is lost or doubled."""
