@@ -38,8 +38,12 @@ ONE_BUCKET = [
 ]
 """The older of two predictions brings a version that the newer one did not know, and both go into one bucket."""
 
-NEIGHBOURS = [([("p", one, (700.5 + one) * STEP, "a", "1") for one in range(4)], False)]
-"""Several buckets of matured ones of the same version go into one bucket of each window."""
+NEIGHBOURS = [
+    ([("p", one, (700.5 + one) * STEP, "a", "1") for one in range(4)], False),
+    ([("p", 4, 45.0, "a", "1"), *(("l", one, 45.0, "a") for one in range(4))], False),
+    ([("p", 5, 80.0, "a", "1"), ("l", 5, 80.0, "a")], False),
+]
+"""Several buckets of matured ones of the same version go into one bucket of each window, and fall out of it."""
 
 
 class Run:
