@@ -24,6 +24,8 @@ TOGETHER = 8
 _BEFORE_ALL = -(1 << 62)
 _DENSE, _SPARSE = 1 << 20, 1 << 16
 """How many sums a table of many rows may have, and one of few."""
+_KEPT = 0.75
+"""The least share of a table's rows that must become buckets for these to be views of it, which keep all of it."""
 Part: TypeAlias = tuple[NDArray[np.int64], Floats | None]
 """Columns of some rows and what each adds to its column, 1 where None; shapes (m,)."""
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -197,7 +199,8 @@ class TimeWindow:
             start = stop
 
     def take(self, first: int, sums: Floats) -> None:
-        """Add *sums*, shape (span, columns), to the bucket *first* and those behind it; the array is kept."""
+        """Add *sums*, shape (span, columns), to the bucket *first* and those behind it; the array may be kept."""
+        made = len(sums)
         if self.newest is not None:
             gone = max(0, self.gone + 1 - first)
             first, sums = first + gone, sums[gone:]
@@ -206,10 +209,12 @@ class TimeWindow:
         self.total.reshape(-1)[cells] += sums.sum(axis=0)
         at = np.flatnonzero(sums.any(axis=1))
         filled = (first + at).tolist()
-        for bucket, row in zip(filled, sums if len(at) == len(sums) else sums[at], strict=True):
+        rows = sums if len(at) == made else sums[at]
+        alone = len(filled) - sum(map(self.buckets.__contains__, filled)) < _KEPT * len(filled)
+        for bucket, row in zip(filled, rows, strict=True):
             kept = self.buckets.get(bucket)
             if kept is None:
-                self.buckets[bucket] = row
+                self.buckets[bucket] = row.copy() if alone else row
             elif len(kept) == len(row):
                 np.add(kept, row, out=kept)
             elif len(kept) > len(row):

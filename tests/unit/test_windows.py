@@ -131,6 +131,22 @@ def test_buckets_that_were_saved_one_by_one_are_taken_over():
     assert again.of(1).tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("ahead", [0.0, 300.0])
+def test_a_bucket_does_not_keep_the_table_that_it_came_in(ahead):
+    """Where every batch reaches far back, or begins before the window, its old rows are not held by its new bucket."""
+    window = TimeWindow(float(RESOLUTION), 100)
+    rng = np.random.default_rng(3)
+    for now in range(2 * RESOLUTION):
+        window.advance(now + ahead)
+        window.add(rng.integers(0, 100, 400), np.ones(400), now - 100 * rng.random(400))
+    held = {id(base): base.nbytes for base in map(_base, window.buckets.values())}
+    assert sum(held.values()) <= 2 * sum(bucket.nbytes for bucket in window.buckets.values())
+
+
+def _base(array):
+    return array if array.base is None else _base(array.base)
+
+
 @pytest.mark.parametrize("times", [[0.0, 1.7e9], [0.0, 1e12], [-1e6, 5.0]])
 def test_a_leap_of_time_needs_no_room(times):
     """A window takes rows that lie an age apart as it takes any."""
