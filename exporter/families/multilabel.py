@@ -161,7 +161,8 @@ class Multilabel:
         with np.errstate(divide="ignore", invalid="ignore"):
             for at, (upper, lower) in enumerate(parts.values()):
                 means = over_classes(upper / lower, np.ones(len(tp), np.bool_), tp + fn)
-                of_samples = np.clip(counts[self.sums + at] / np.float64(defined[at]), 0, 1)
+                # Where none is defined, what was taken back may have left a rounding.
+                of_samples = np.clip(counts[self.sums + at] / (defined[at] or np.nan), 0, 1)
                 out += map(float, (upper.sum() / lower.sum(), *means, of_samples))
         return out
 

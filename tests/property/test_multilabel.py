@@ -106,6 +106,19 @@ def test_averages_are_scikit_learns(case):
         assert same(ours, float(theirs)), (measure, ours, theirs)
 
 
+@pytest.mark.parametrize("rest", [2.0**-54, -(2.0**-54)])
+def test_a_rounding_that_was_left_behind_is_no_score(rest):
+    """Once every set that had a true label was corrected to an empty one, recall over samples is undefined."""
+    family = Multilabel(ModelSpec(name="m", task="multilabel", max_classes=8))
+    names = {"class": ["any"], "error": [], "label": ["one", "other"]}
+    counts = sums(family, [(0, 1), (0, 0)])
+    counts[family.sums : family.kinds] += rest
+    gauges = dict(zip(family.window_series(names), family.window_values(names, counts), strict=True))
+    of_samples = {of.metric: value for of, value in gauges.items() if of.labels == (("average", "samples"),)}
+    assert math.isnan(of_samples["model_recall_ratio"])
+    assert of_samples["model_precision_ratio"] == pytest.approx(0, abs=1e-12)
+
+
 @settings(max_examples=100, deadline=None)
 @given(cases(), cases())
 def test_counters_are_scikit_learns_confusion(added, retracted):
