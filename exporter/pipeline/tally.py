@@ -210,10 +210,10 @@ class Tally:
     def make_gauges(self, names: Names, groups: Sequence[int]) -> None:
         """Make the gauges of all *groups* at once, if that is less work than one group after the other."""
         known = tuple(map(len, names.values()))
-        missing = [group for group in groups if (group, *known) not in self._gauges]
-        if not (self._at_once and missing):
-            return
         windows = [*self.timed, *self.counted]
+        missing = [group for group in groups if not ((group, *known) in self._gauges or group in self._calibrated)]
+        if not (self._at_once and windows and missing):
+            return
         counts = np.array([self.inside(window, group) for group in missing for window in windows])
         rows = iter(cast(ManyWindows, self.family).all_window_values(names, counts))
         for group in missing:

@@ -76,3 +76,33 @@ def test_every_window_holds_its_rows(seconds, batches):
             np.testing.assert_allclose(added - retracted, sum(added_up(family, batch) for batch in kept), atol=1e-9)
             assert (added >= 0).all()
             assert (retracted >= 0).all()
+
+
+class Scaled(Quality):
+    """A family that makes many windows at once and takes a calibration, as one of somebody else's may."""
+
+    by_prediction = True
+    factor = 1.0
+
+    def all_window_values(self, names, counts):
+        return [[self.factor * value for value in row] for row in super().all_window_values(names, counts)]
+
+
+def test_gauges_made_at_once_are_by_the_calibration_of_their_group():
+    """A group that has a calibration of its own keeps it when the gauges of all groups are made; the others share."""
+    window, names = WindowSpec(name="60s", seconds=60.0), {"class": ["no", "yes"], "error": []}
+    tally, own = Tally(Scaled(model()), [window]), Scaled(model())
+    own.factor = 3.0
+    batch = rows([True, False, True], [0.9, 0.9, 0.1], group=[0, 1, 1])
+    tally.add(batch, Stretches(batch.label_time))
+    tally.calibrate(1, own)
+    tally.make_gauges(names, [0, 1])
+    assert [tally.gauges(names, "60s", group)[0] for group in (0, 1)] == [1, 6]
+
+
+def test_no_gauges_are_made_where_no_window_is_the_familys():
+    """Of windows by count alone a family by the time of predictions has no gauges, and there is nothing to make."""
+    names, window = {"class": ["no", "yes"], "error": []}, WindowSpec(name="last 5", rows=5)
+    tally = Tally(Scaled(model()), [window])
+    tally.make_gauges(names, [0, 1])
+    assert tally.values(names, [window], 0) == Quality(model()).values(names, *tally.totals.of(0))
