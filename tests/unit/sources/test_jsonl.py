@@ -104,6 +104,15 @@ def test_large_integers_among_floats_keep_their_digits():
         assert column(read([{"a": 0.5}, {"a": big}], reader=reader), "a") == [0.5, big]
 
 
+def test_large_integers_keep_their_digits_where_a_key_is_missing():
+    """Nor is it rounded in a block of which some rows lack the key."""
+    big = 2**60 + 1
+    reader = JsonLines(["a"])
+    for values in ([0.5, 2], [0.5, big, None], [big, None, 0.5], [0.5, big]):
+        lines = [{} if one is None else {"a": one} for one in values]
+        assert column(read(lines, reader=reader), "a") == values
+
+
 @pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
 def test_floats_are_those_that_json_reads_however_many_there_are(count):
     """Not a bit of a float is lost, in a block of any length, with integers of any size among them or with none."""
