@@ -115,10 +115,10 @@ class Family(Protocol):
 
 @runtime_checkable
 class ManyWindows(Family, Protocol):
-    """A family to which the gauges of several windows are little more work than those of one."""
+    """A family to which the gauges of several windows, of several groups even, are little more work than of one."""
 
     def all_window_values(self, names: Mapping[str, Sequence[str]], counts: Floats) -> Sequence[list[float]]:
-        """As `window_values`, of each of several windows; *counts* has shape (windows, size)."""
+        """As `window_values`, of each of several windows of one group or of many; *counts* has shape (n, size)."""
         ...
 
 
