@@ -54,6 +54,15 @@ def test_undefined_is_not_zero(counts, undefined):
     assert {name for (name, *rest), value in seen.items() if rest == ["binary"] and math.isnan(value)} == undefined
 
 
+@pytest.mark.parametrize("rows", [1, 123_456_789, 881_390_281, 10**12 + 7])
+def test_agreement_beyond_chance_is_undefined_for_one_class_however_many_rows(rows):
+    """Squares beyond what a float holds exactly leave no rounding that would pass for a correlation."""
+    for counts in ([rows, 0, 0, 0], [0, 0, 0, rows], [rows, rows // 3, 0, 0]):
+        seen = gauges(family(), counts)
+        assert math.isnan(seen["matthews_correlation_coefficient",])
+    assert math.isnan(gauges(family(), [rows, 0, 0, 0])["cohen_kappa",])
+
+
 def test_an_average_over_an_undefined_class_is_undefined():
     """Macro precision needs every present class to have been predicted; an absent class is not asked."""
     spec = family(task="multiclass", positive=None, classes=("a", "b", "c"))
