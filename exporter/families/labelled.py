@@ -37,6 +37,14 @@ def over_classes(ratios: Floats, there: NDArray[np.bool_], weights: Floats) -> t
     return inside.sum(axis=-1) / there.sum(axis=-1), np.vecdot(inside, weights) / weights.sum(axis=-1)
 
 
+def finite(values: Floats) -> Floats:
+    """*values*, undefined (NaN) where infinite: where more was taken back than a window held, that is over nothing.
+
+    A window that the config adds is empty, and corrections take back from it what was counted before.
+    """
+    return np.where(np.isinf(values), UNDEFINED, values)
+
+
 LABELLED = twin(
     "model_labelled_predictions_total",
     f"Predictions that met their label, right or wrong; correct is `{ANY}` where a task knows no right and wrong "

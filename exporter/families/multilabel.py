@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from exporter.contracts import LABELS, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import labelled
-from exporter.families.labelled import UNDEFINED, both, over_classes, twin
+from exporter.families.labelled import UNDEFINED, both, finite, over_classes, twin
 from exporter.families.quality import MEASURES, OUTCOMES
 
 _WIDTHS = ((16, 4), (48, 3), (LABELS, 2))
@@ -163,7 +163,7 @@ class Multilabel:
                 means = over_classes(upper / lower, np.ones(len(tp), np.bool_), tp + fn)
                 # Where none is defined, what was taken back may have left a rounding.
                 of_samples = np.clip(counts[self.sums + at] / (defined[at] or np.nan), 0, 1)
-                out += map(float, (upper.sum() / lower.sum(), *means, of_samples))
+                out += finite(np.array([upper.sum() / lower.sum(), *means, of_samples])).tolist()
         return out
 
 

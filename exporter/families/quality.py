@@ -15,7 +15,7 @@ import numpy as np
 from exporter.contracts import CLASSIFICATION, Cells, Floats, MetricSpec, ModelSpec, Scored, Series
 from exporter.families import agreement, confidence, labelled
 from exporter.families.agreement import Agreement, Counts
-from exporter.families.labelled import over_classes
+from exporter.families.labelled import finite, over_classes
 
 OUTCOMES = ("tp", "fp", "fn", "tn")
 MEASURES = ("precision", "recall", "f1")
@@ -128,7 +128,7 @@ class Quality:
         classes = names["class"]
         with np.errstate(divide="ignore", invalid="ignore"):
             columns = self._gauges(classes, Counts.of(self._matrices(counts, len(classes))))
-        rows: list[list[float]] = np.concatenate(columns).T.tolist()
+        rows: list[list[float]] = finite(np.concatenate(columns).T).tolist()
         for row in rows:
             row[0] = int(row[0])
         return rows

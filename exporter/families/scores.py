@@ -18,7 +18,7 @@ from exporter.contracts import Cells, Codes, Floats, MetricSpec, ModelSpec, Scor
 from exporter.families import confidence
 from exporter.families.bins import bins_of
 from exporter.families.curves import Areas, areas
-from exporter.families.labelled import both, over_classes, twin
+from exporter.families.labelled import both, finite, over_classes, twin
 
 TASKS = frozenset({"binary", "multiclass"})
 ACTUAL = ("negative", "positive")
@@ -114,7 +114,7 @@ class Scores:
         sums = counts.reshape(len(counts), 2, 2, len(self.classes), self.bins.count).transpose(1, 2, 0, 3, 4)
         of_windows = self._of_the_one if self.binary else self._means
         with np.errstate(divide="ignore", invalid="ignore"):
-            rows: list[list[float]] = of_windows(areas(self.bins, np.ascontiguousarray(sums))).tolist()
+            rows: list[list[float]] = finite(of_windows(areas(self.bins, np.ascontiguousarray(sums)))).tolist()
         return rows
 
     def _of_the_one(self, found: Areas) -> Floats:

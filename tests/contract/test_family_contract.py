@@ -378,6 +378,14 @@ def test_many_windows_at_once_are_each_window_alone(family, spec, rng, classes):
     assert [len(one) for one in alone] == [len(family.window_series(names))] * len(counts)
 
 
+def test_a_window_younger_than_what_is_taken_back_shows_no_infinity(family, spec, rng):
+    """A window that the config adds is empty, and corrections may take back from it what it never held."""
+    names = known(spec, spec.capacity)
+    for counts in ((1, 1), (2, 2), (3, 2), (2, 1)) * 10:
+        new, old = (sums(family, some_rows(family, spec, rng, count=count)) for count in counts)
+        assert not any(map(math.isinf, family.window_values(names, new - old)))
+
+
 def test_ratios_are_between_0_and_1(family, spec, rng):
     """A gauge called ratio is one."""
     names = known(spec, spec.capacity)
