@@ -29,7 +29,8 @@ NAMES: dict[Role, dict[str, str]] = {
         "score": "Probability of the positive class, 0 to 1; with `threshold` it also decides the class, and "
         "`classes` are needed unless `positive` is 1, true or yes.",
         "probabilities": "Probabilities of all classes, as a list in the order of `classes`, or as a mapping of "
-        "classes to them; they sum to 1, except of labels. No metric is made of those of labels.",
+        "classes to them; they sum to 1. Those of `task: multilabel` need not: without `predicted`, each label of 0.5 "
+        "or more is predicted.",
         "segments": "Attributes that tell predictions apart, by name: `{region: geo.country, device: ua.device}`.",
         "version": "Version of the model.",
         "model": "Name of the model, where one source serves several.",

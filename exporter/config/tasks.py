@@ -229,8 +229,7 @@ def _segment(faults: Faults, node: Node, name: str, entry: Any, key: str) -> Seg
 
 def remembering(spec: ModelSpec, fields: Mapping[str, Any], most: int) -> ModelSpec:
     """*spec* with what the mapped *fields* let be remembered: the probabilities of up to *most* classes."""
-    listed_ = "probabilities" in fields and spec.task in {"multiclass", "multilabel"}
-    if listed_ and len(spec.classes) <= most:
+    if "probabilities" in fields and spec.task == "multiclass" and len(spec.classes) <= most:
         return structs.replace(spec, probabilities=len(spec.classes))
     return structs.replace(spec, top_k=())
 

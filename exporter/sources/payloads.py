@@ -24,6 +24,7 @@ LARGEST = 1e100
 CROWDED = -5
 """The code of a set with a label for which there is no room."""
 
+_LIKELY = 0.5
 _REMEMBERED = 16_384
 
 
@@ -84,10 +85,11 @@ class LabelSets:
         self._known: dict[tuple[str, ...], int] = {}
 
     def predict(self, rows: Sieve) -> None:
-        """The predicted set, and the probability of each label where they are mapped."""
+        """The predicted set; where it is not mapped, of the labels whose probability is a half or more."""
         if "probabilities" in self.fields:
             self._weigh(rows)
-        self._read(rows, "predicted", "made.labels", "prediction")
+        if "predicted" in self.fields:
+            self._read(rows, "predicted", "made.labels", "prediction")
         self.fields.require(rows, "predicted", "missing_prediction")
 
     def label(self, rows: Sieve) -> None:
@@ -101,8 +103,10 @@ class LabelSets:
         if failed is not None:
             bad &= ~failed
             absent |= failed
-        if self.model.probabilities:
-            rows.done["made.probabilities"] = np.where((absent | bad)[:, None], np.nan, matrix)
+        if "predicted" not in self.fields:
+            bits = np.uint64(1) << np.arange(matrix.shape[1], dtype=np.uint64)
+            rows.done["made.labels"] = np.where(matrix >= _LIKELY, bits, np.uint64(0)).sum(axis=1, dtype=np.uint64)
+            rows.done["predicted"] = np.where(absent | bad, ABSENT, 0).astype(np.int32)
         if bad.any():
             rows.refuse({"bad_probabilities": np.flatnonzero(bad)}, "probabilities")
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from exporter.contracts import ModelSpec
+from exporter.contracts import ABSENT, Clock, FieldSpec, MappingSpec, ModelSpec
 from exporter.pipeline import Pipeline
+from exporter.sources.formats.jsonl import JsonLines
+from exporter.sources.mapping import Mapper
 from exporter.state import State
 from tests.ledgers import config, model, result, sample, samples, shown
 from tests.logs import Logs
@@ -132,10 +136,26 @@ def test_a_corrected_set_is_recounted():
 
 def test_probabilities_of_labels_need_not_sum_to_1():
     """Each is one of its own; a list of the wrong length, or beyond 0 and 1, is refused."""
-    spec = ModelSpec(name="m", task="multilabel", classes=DECLARED.classes, probabilities=3)
-    logs = Logs(spec, "probabilities")
+    logs = Logs(DECLARED, "probabilities")
     rows = [{"id": n, "time": 1e9, "predicted": ["news"], "probabilities": value}
             for n, value in enumerate([[0.9, 0.8, 0.7], [0.5, 0.5], [2, 0, 0], None])]  # fmt: skip
     batch = logs.batch("predictions", *rows)
     assert batch.refused.counts == {"bad_probabilities": 2}
-    assert batch.made["probabilities"][0].tolist() == [0.9, 0.8, 0.7]
+    assert batch.made["labels"].tolist() == [0b001, 0b001]
+
+
+def test_likely_labels_are_predicted_where_no_set_is_mapped():
+    """Of probabilities alone, a label is predicted from a half on, as scikit-learn's classifiers do."""
+    spec = MappingSpec(
+        role="predictions",
+        fields={name: FieldSpec(field=name) for name in ("id", "time", "probabilities", "error")},
+    )
+    mapper = Mapper(spec, DECLARED, Clock(wall=lambda: 2e9))
+    values = [[0.9, 0.5, 0.49], [0, 0, 1.0], [0.1, 0.1, 0.1], "[0.6 0.1 0.7]", [0.5, 0.5], None]
+    rows = [{"id": n, "time": 1e9, "probabilities": value} for n, value in enumerate(values)]
+    rows.append({"id": 9, "time": 1e9, "error": "timeout"})
+    block = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    batch = mapper.batch(JsonLines(mapper.paths).decode(block, str))
+    assert batch.refused.counts == {"bad_probabilities": 1, "missing_prediction": 1}
+    assert batch.made["labels"].tolist() == [0b011, 0b100, 0, 0b101, 0]
+    assert batch.predicted.codes.tolist() == [0, 0, 0, 0, ABSENT]
