@@ -93,7 +93,8 @@ def check_fields(faults: Faults, node: Node, spec: ModelSpec, key: str) -> None:
         faults.add(node.keys["top_k"], join_key(key, "top_k"), message)
     if spec.task in CLASSIFICATION or not isinstance(fields.value, dict):
         return
-    if not fields.has("predicted"):
+    weighed = spec.task == "multilabel" and fields.has("probabilities")
+    if not fields.has("predicted") and not weighed:
         faults.missing(fields.mark, join_key(place, "predicted"), "map predicted to what the model answered")
     elif fields.has("predicted", "threshold"):
         message = f"task: {spec.task} decides no class; remove it"

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from exporter.config.schema import parse
 from exporter.contracts import ABSENT, Clock, FieldSpec, MappingSpec, ModelSpec
 from exporter.pipeline import Pipeline
 from exporter.sources.formats.jsonl import JsonLines
@@ -159,3 +160,21 @@ def test_likely_labels_are_predicted_where_no_set_is_mapped():
     assert batch.refused.counts == {"bad_probabilities": 1, "missing_prediction": 1}
     assert batch.made["labels"].tolist() == [0b011, 0b100, 0, 0b101, 0]
     assert batch.predicted.codes.tolist() == [0, 0, 0, 0, ABSENT]
+
+
+def test_probabilities_alone_are_a_valid_config_of_a_multilabel_model():
+    """They say what is predicted; nothing of them is remembered, as no measure is made of them."""
+    text = """
+models:
+  topics:
+    task: multilabel
+    classes: [news, sport, tech]
+    predictions:
+      files: {path: /var/log/topics.jsonl}
+      fields: {id: id, time: ts, probabilities: p}
+    labels:
+      files: {path: /var/log/labels.jsonl}
+      fields: {id: id, time: at, actual: topics}
+"""
+    spec = parse(text, "topics.yml").models["topics"].spec
+    assert [name for name, _, _ in spec.layout.made] == ["labels"]
