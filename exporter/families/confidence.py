@@ -51,8 +51,8 @@ def wilson(ratio: Floats | float, rows: Floats | float, deviations: float) -> tu
     To be called where NumPy does not warn.
     """
     half = np.divide(deviations**2 / 2, rows)
-    middle, spread = ratio + half, np.maximum(ratio * (1 - ratio), 0.0)
-    reach, whole = np.sqrt(half * (spread + spread + half)), 1 + (half + half)
+    spread = ratio * (1 - ratio)
+    middle, reach, whole = ratio + half, np.sqrt(half * (spread + spread + half)), 1 + (half + half)
     return np.maximum((middle - reach) / whole, 0.0), np.minimum((middle + reach) / whole, 1.0)
 
 

@@ -40,7 +40,7 @@ class Areas(NamedTuple):
 def areas(bins: Bins, sums: Floats) -> Areas:
     """The measures, shape (...), of *sums*, shape (2, 2, ..., bins): counts and sums of scores, each by outcome.
 
-    The first of either two is of negatives, the second of positives.
+    The first of either two is of negatives, the second of positives.  To be called where NumPy does not warn.
     """
     counts, scores = sums
     negative, positive = counts
@@ -52,7 +52,7 @@ def areas(bins: Bins, sums: Floats) -> Areas:
     gap = np.abs(scores[0] + scores[1] - positive).sum(axis=-1)
     parts = np.array([ranked, np.vecdot(positive, precision), gap])
     wholes = np.array([positives * negatives, positives, positives + negatives])
-    shares = np.divide(parts, wholes, out=np.full(wholes.shape, np.nan), where=wholes > 0)
+    shares = np.where(wholes > 0, parts / wholes, np.nan)
     return Areas(positives, negatives, *np.minimum(shares, 1.0))
 
 
@@ -70,9 +70,9 @@ def _ranked_right(bins: Bins, sums: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     rest = 2 - both
     at_edge = np.minimum(both, rest) < _LEAST
     right = _between(0.5 + (u - v) / np.maximum(both * rest, _LEAST), 0.0, 1.0)
-    if at_edge.any():
-        right = np.where(at_edge, 0.5, right)
-    return right, at_edge & (counts[0] * counts[1] > 0)
+    if not at_edge.any():
+        return right, at_edge
+    return np.where(at_edge, 0.5, right), at_edge & (counts[0] * counts[1] > 0)
 
 
 def _precision(counts: Floats, above: Floats, right: Floats, tied: NDArray[np.bool_]) -> Floats:

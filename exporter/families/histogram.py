@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -55,5 +56,6 @@ class Histogram(CountersOnly):
     def values(self, names: Mapping[str, Sequence[str]], added: Floats, retracted: Floats) -> list[float]:
         """Values in the order of `series`; what a correction takes back stays counted."""
         del names, retracted
-        cumulative: list[int] = np.cumsum(added[:-1]).astype(np.int64).tolist()
-        return [*cumulative, cumulative[-1], float(added[-1])]
+        *counts, total = added.tolist()
+        cumulative = list(itertools.accumulate(map(int, counts)))
+        return [*cumulative, cumulative[-1], total]

@@ -38,11 +38,12 @@ def over_classes(ratios: Floats, there: NDArray[np.bool_], weights: Floats) -> t
 
 
 def finite(values: Floats) -> Floats:
-    """*values*, undefined (NaN) where infinite: where more was taken back than a window held, that is over nothing.
+    """These very *values*, undefined (NaN) from now on where infinite: something was divided by nothing.
 
     A window that the config adds is empty, and corrections take back from it what was counted before.
     """
-    return np.where(np.isinf(values), UNDEFINED, values)
+    values[np.isinf(values)] = UNDEFINED
+    return values
 
 
 LABELLED = twin(

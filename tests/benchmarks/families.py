@@ -113,11 +113,11 @@ def refresh(rows: int) -> dict[str, float]:
             tally.clear_gauges()
             tally.values(names, windows, 0)
 
-    whole = best(all_values, 200) * 1e6
+    whole = best(all_values, 100) * 1e6
     series = sum(len(tally.series(names, windows)) for tally in ledger.tallies)
     return {
         "microseconds": whole,
-        "gauges": whole - best(counters, 200) * 1e6,
+        "gauges": whole - best(counters, 100) * 1e6,
         "series": series,
         "windows": len(windows),
     }

@@ -49,7 +49,7 @@ def refresh(count: int) -> float:
         tally.advance(3500.0)
         tally.family.window_values(NAMES, tally.inside("1h", 0))
 
-    return best(once, 300)
+    return best(once, 100)
 
 
 def scikit_learn(count: int) -> float:
@@ -71,9 +71,9 @@ def scikit_learn(count: int) -> float:
 
 
 def best(call: Callable[[], None], repeat: int) -> float:
-    """The least CPU time of one call in five runs of *repeat* calls."""
+    """The least CPU time of one call in twenty runs of *repeat* calls."""
     times = []
-    for _ in range(5):
+    for _ in range(20):
         begun = time.process_time()
         for _ in range(repeat):
             call()
