@@ -242,28 +242,30 @@ class JsonLines:
         columns: dict[str, Column] = {}
         for path, parts in self._paths.items():
             values, kinds = _along(found, parts)
+            places, decoded = [parts], kinds
             if len(parts) > 1 and found[path,][1] != {_NONE}:
-                flat = found[path,][0]
+                flat, others = found[path,]
                 values = [two if one is None else one for one, two in zip(values, flat, strict=True)]
-                kinds = {object}
+                places, decoded, kinds = [parts, (path,)], kinds | others, {object}
             column = values if isinstance(values, Words) else _typed(values, kinds)
             numbers = column
-            if column is values and shape.tight and float in kinds and kinds <= {int, float}:
+            if column is values and shape.tight and float in decoded and decoded <= {int, float}:
                 numbers = np.array(values, np.float64)  # the key is missing somewhere: NaN there
             if isinstance(numbers, np.ndarray) and numbers.dtype == np.float64 and (np.abs(numbers) >= EXACT).any():
                 if shape.tight:
-                    self._forget_exactness(parts)
+                    self._forget_exactness(places)
                     return None
                 column = values
             columns[path] = column
         return columns
 
-    def _forget_exactness(self, parts: Path) -> None:
-        node = self._root
-        for part in parts:
-            node = node.inner[part]
-        node.kinds.add(_Big)
-        node.news = True
+    def _forget_exactness(self, places: Sequence[Path]) -> None:
+        for parts in places:
+            node = self._root
+            for part in parts:
+                node = node.inner[part]
+            node.kinds.add(_Big)
+            node.news = True
 
     def _by_line(self, block: bytes, place: Callable[[int], str], refused: Refusals) -> tuple[list[int], list[Any]]:
         """Where the lines that can be read start, and their structs."""

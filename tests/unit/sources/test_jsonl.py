@@ -113,6 +113,20 @@ def test_large_integers_keep_their_digits_where_a_key_is_missing():
         assert column(read(lines, reader=reader), "a") == values
 
 
+@pytest.mark.parametrize("big", [{"a": {"b": 2**53 + 1}}, {"a.b": 2**53 + 1}], ids=["nested", "flat"])
+@pytest.mark.parametrize(
+    "rest", [[], [{}], [{"a": {"b": 0.5}}, {"a.b": 2}, {}]], ids=["alone", "beside none", "mixed"]
+)
+def test_large_integers_keep_their_digits_where_a_path_is_both_flat_and_nested(big, rest):
+    """Whichever of the two holds it, and whichever is missing from the other rows of its block."""
+    reader = JsonLines(["a.b"])
+    for _ in range(2):
+        read([{"a": {"b": 0.5}, "a.b": 0.25}, {"a": {"b": 2}, "a.b": 3}], reader=reader)
+        (first, *_) = column(read([big, *rest], reader=reader), "a.b")
+        assert first == 2**53 + 1
+        assert isinstance(first, int)
+
+
 @pytest.mark.parametrize("count", [1, 15, 16, 65_535, 65_536])
 def test_floats_are_those_that_json_reads_however_many_there_are(count):
     """Not a bit of a float is lost, in a block of any length, with integers of any size among them or with none."""
