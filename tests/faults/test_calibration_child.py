@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
@@ -44,7 +45,8 @@ FAULTS = {
 
 
 def held():
-    """The descriptors and the children of this process, ended ones among them."""
+    """The descriptors and the children of this process, ended ones among them; not what earlier tests left behind."""
+    gc.collect()
     children = [pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()]
     return sorted(path.name for path in Path("/proc/self/fd").iterdir()), sorted(children)
 
