@@ -156,6 +156,12 @@ class Traffic:
     def __len__(self) -> int:
         return len(self.group)
 
+    @property
+    def answerable(self) -> NDArray[np.bool_] | slice:
+        """Which rows a label can answer: those that did not fail; usually all, and then nothing has to be copied."""
+        good = self.error < 0
+        return slice(None) if good.all() else good
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:

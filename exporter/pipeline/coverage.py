@@ -85,8 +85,7 @@ class Coverage:
 
     def add(self, traffic: Traffic, scored: Scored) -> None:
         """Take in new predictions, and the first labels of some."""
-        right = traffic.error < 0
-        made = slice(None) if right.all() else right
+        made = traffic.answerable
         self._add(traffic.group[made], 0, traffic.time[made])
         first = first_labels(scored)
         time = scored.time[first]

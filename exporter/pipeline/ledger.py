@@ -148,8 +148,7 @@ class Ledger:
         for one in self.aged.values():
             one.advance(self.watermark, newest)
             one.add(traffic, scored)
-        answerable = traffic.error < 0
-        made = slice(None) if answerable.all() else answerable
+        made = traffic.answerable
         self.pending.add(traffic.group[made].astype(np.int64), None, traffic.time[made])
         self.pending.add(joined.answered_group.astype(np.int64), None, joined.answered_time, sign=-1.0)
 

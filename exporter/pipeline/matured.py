@@ -126,9 +126,9 @@ class Matured:
         self._selectors: tuple[tuple[int, ...], tuple[list[bool], list[bool]]] | None = None
 
     def add(self, traffic: Traffic, scored: Scored) -> None:
-        made = np.flatnonzero(traffic.error < 0)
+        made = traffic.group[traffic.answerable].astype(np.int64)
         if len(made):
-            self._made.add(traffic.group[made].astype(np.int64), np.ones(len(made), np.int8), traffic.time[made])
+            self._made.add(made, np.ones(len(made), np.int8), traffic.time[traffic.answerable])
         if len(scored):
             cells: Cells = self.family.cells(scored)
             cell = of_rows(scored.group, cells).astype(np.int64) * self.family.size + cells.local

@@ -208,28 +208,25 @@ class Tally:
         return self._all_gauges(names, group)[window]
 
     def make_gauges(self, names: Names, groups: Sequence[int]) -> None:
-        """Make the gauges of all *groups* at once, if that is less work than one group after the other."""
+        """Make the gauges of those *groups* that have none yet; at once, where that is less work than one by one."""
         known = tuple(map(len, names.values()))
         windows = [*self.timed, *self.counted]
-        missing = [group for group in groups if not ((group, *known) in self._gauges or group in self._calibrated)]
-        if not (self._at_once and windows and missing):
-            return
-        counts = np.array([self.inside(window, group) for group in missing for window in windows])
-        rows = iter(cast(ManyWindows, self.family).all_window_values(names, counts))
+        missing = [group for group in groups if (group, *known) not in self._gauges]
+        together = [group for group in missing if group not in self._calibrated] if self._at_once and windows else []
+        if together:
+            counts = np.array([self.inside(window, group) for group in together for window in windows])
+            rows = iter(cast(ManyWindows, self.family).all_window_values(names, counts))
+            self._gauges.update({(group, *known): {window: next(rows) for window in windows} for group in together})
+            missing = [group for group in missing if group in self._calibrated]
         for group in missing:
-            self._gauges[group, *known] = {window: next(rows) for window in windows}
+            family = self._of_group(group)
+            one = {window: list(family.window_values(names, self.inside(window, group))) for window in windows}
+            self._gauges[group, *known] = one
 
     def _all_gauges(self, names: Names, group: int) -> Mapping[str, list[float]]:
         """Those of every window, by its name."""
-        key = (group, *map(len, names.values()))
-        if key not in self._gauges:
-            self.make_gauges(names, [group])
-        if key not in self._gauges:
-            family, windows = self._of_group(group), [*self.timed, *self.counted]
-            self._gauges[key] = {
-                window: list(family.window_values(names, self.inside(window, group))) for window in windows
-            }
-        return self._gauges[key]
+        self.make_gauges(names, [group])
+        return self._gauges[group, *map(len, names.values())]
 
     def inside(self, window: str, group: int) -> Floats:
         """Cell sums of *group* inside a window, shape (size,)."""

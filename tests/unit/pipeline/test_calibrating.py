@@ -212,14 +212,20 @@ def test_the_page_tells_what_is_expected(one):
 # --- state ---------------------------------------------------------------------------------------
 
 
-def test_a_restart_goes_on_with_the_calibration(tmp_path):
-    """Map, counters and the next fit are as they were, without a child."""
-    one = Model(State(tmp_path))
+def saved(path):
+    """A model that was fitted and went on, with all that it then showed; its state is closed."""
+    one = Model(State(path))
     one.give(150)
     one.fit()
     one.give(60, time=20)
     before = one.samples()
     one.state.close()
+    return one, before
+
+
+def test_a_restart_goes_on_with_the_calibration(tmp_path):
+    """Map, counters and the next fit are as they were, without a child."""
+    one, before = saved(tmp_path)
     again = Model(State(tmp_path))
     assert again.samples() == before
     assert sum(again.estimated()) == pytest.approx(60)
@@ -232,12 +238,7 @@ def test_a_restart_goes_on_with_the_calibration(tmp_path):
 
 def test_a_further_family_that_takes_a_calibration_finds_what_is_kept(tmp_path, monkeypatch):
     """It uses the fit of the others, and tells of what it counts itself; nothing of theirs is lost."""
-    one = Model(State(tmp_path))
-    one.give(150)
-    one.fit()
-    one.give(60, time=20)
-    before = one.samples()
-    one.state.close()
+    one, before = saved(tmp_path)
 
     class Further(Estimates):
         """As that of another package."""
